@@ -1,0 +1,1 @@
+"""Training: clips, one loop, and one file for each kind of recipe."""

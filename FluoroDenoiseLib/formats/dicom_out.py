@@ -1,0 +1,268 @@
+"""Runs into DICOM: a derived object of the same kind, with new identity, our equipment and the scanner as a source.
+
+Section numbers are those of DICOM PS3.3.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import struct
+import uuid
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import Dataset
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from ..errors import OutputError, UnsupportedError
+from ..fluoro_run import FluoroRun
+from .dicom_in import is_enhanced
+from .dicom_reading import quiet_pydicom, refusing_damage
+from .stored_frames import Provenance, StoredFrames
+
+PRODUCT = "FluoroDenoise"
+MAX_PIXEL_BYTES = 2**32 - 2
+SMOOTHING = ("113087", "Smoothing")
+SOURCE_IMAGE = ("121322", "Source image for image processing operation")
+ACQUISITION_EQUIPMENT = ("109101", "Acquisition Equipment")
+PROCESSING_EQUIPMENT = ("109102", "Processing Equipment")
+# General Equipment (C.7.5.1) that describes the scanner: it moves into ContributingEquipmentSequence.
+SCANNER = (
+    "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber", "StationName", "DeviceUID",
+    "SpatialResolution", "DateOfLastCalibration", "TimeOfLastCalibration",
+)  # fmt: skip
+SCANNER_ONLY = ("GantryID", "UDISequence", "ManufacturerDeviceClassUID", "DateOfManufacture", "DateOfInstallation")
+INSTITUTION = ("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName")
+# Statistics, previews and signatures of other pixels; the step of work that was the scanner's, not ours.
+STALE = (
+    "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
+    "HistogramSequence", "IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence",
+    "EncryptedAttributesSequence", "ReferencedPerformedProcedureStepSequence", "PerformedProcedureStepID",
+    "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "PerformedProcedureStepEndDate",
+    "PerformedProcedureStepEndTime", "PerformedProcedureStepDescription", "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths", "DataSetTrailingPadding",
+)  # fmt: skip
+STALE_PER_FRAME = ("SmallestImagePixelValue", "LargestImagePixelValue")
+
+
+def write_dicom(temporary: Path, frames: StoredFrames, run: FluoroRun, provenance: Provenance) -> None:
+    """A derived object into `temporary`: the header first, then frame after frame. Memory: one frame.
+
+    UnsupportedError, before the first frame is asked for, where the pixels exceed what DICOM can hold uncompressed.
+    """
+    if frames.bytes > MAX_PIXEL_BYTES:
+        raise UnsupportedError(
+            f"{run.source.name} would give {frames.bytes / 2**30:.1f} GB of pixels and an uncompressed DICOM file "
+            "holds at most 4 GB; denoise it in parts."
+        )
+    with refusing_damage(run.source.name, "copying its header"):
+        derived = derived_header(run.source.header, provenance)
+    with open(temporary, "w+b") as file:
+        write_header(file, derived, run.source.name)
+        write_pixels(file, frames, frames.bytes)
+
+
+def write_header(file: BinaryIO, header: Dataset, name: str) -> None:
+    """The header without pixel data, Explicit VR Little Endian; OutputError if the header cannot be encoded."""
+    try:
+        with quiet_pydicom():
+            FileDataset(None, header, file_meta=header.file_meta, preamble=b"\0" * 128).save_as(
+                file, enforce_file_format=True, implicit_vr=False, little_endian=True
+            )
+    except OSError:
+        raise
+    except Exception as error:
+        # The text of the exception may hold values of the patient.
+        raise OutputError(f"The header of {name} cannot be written again ({type(error).__name__}).") from None
+
+
+def write_pixels(file: BinaryIO, frames: StoredFrames, size: int) -> None:
+    """The pixel data element, which is the last of the file, after the header; OW takes pixels of 8 bits too."""
+    file.write(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, size + size % 2))
+    for frame in frames:
+        file.write(memoryview(frame.astype(frame.dtype.newbyteorder("<"), copy=False)).cast("B"))
+    file.write(b"\0" * (size % 2))
+
+
+def derived_header(source: Dataset, provenance: Provenance) -> Dataset:
+    """The header of the result: a deep copy of the source's with everything changed that a derivation changes.
+
+    Identity, time, ImageType, derivation, references and equipment are new; patient, study, geometry, technique,
+    timing, bits, window and intensity relationship stay. The source is left as it is.
+    """
+    derived = copy.deepcopy(source)
+    _remove_stale(derived)
+    _set_identity(derived, source, provenance)
+    _set_derivation(derived, source, provenance)
+    _set_equipment(derived, source, provenance)
+    if is_enhanced(source):
+        _set_functional_groups(derived, source, provenance)
+    return derived
+
+
+def uid_from(*parts: str) -> UID:
+    """A UID under 2.25 that is the same whenever the parts are: the same input, model and settings, the same object."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
+
+
+def _remove_stale(derived: Dataset) -> None:
+    for keyword in STALE:
+        if keyword in derived:
+            del derived[keyword]
+    # Private elements may hold the patient's identity or describe the old pixels.
+    derived.remove_private_tags()
+
+
+def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+    how = (provenance.model_sha256, repr(provenance.strength), provenance.parameters, provenance.software_version)
+    derived.SOPInstanceUID = uid_from(str(source.get("SOPInstanceUID")), *how)
+    # All runs of a series that are denoised in one way meet in one derived series.
+    derived.SeriesInstanceUID = uid_from("series", str(source.get("SeriesInstanceUID")), *how)
+    number = source.get("SeriesNumber")
+    derived.SeriesNumber = (int(number) if number is not None else 0) + 1000
+    derived.SeriesDescription = f"{PRODUCT} {provenance.model_name[:26]}, not for clinical use"
+    now = datetime.now(_offset(source))
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    for moment in ("Series", "Content", "InstanceCreation"):
+        setattr(derived, f"{moment}Date", date)
+        setattr(derived, f"{moment}Time", time)
+    derived.file_meta = FileMetaDataset()
+    derived.file_meta.MediaStorageSOPClassUID = source.SOPClassUID
+    derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
+    derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+
+
+def _offset(source: Dataset) -> timezone | None:
+    """The time zone the header's times are in; None, the machine's, where it names none."""
+    text = str(source.get("TimezoneOffsetFromUTC") or "")
+    if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():
+        east = timedelta(hours=int(text[1:3]), minutes=int(text[3:]))
+        return timezone(east if text[0] == "+" else -east)
+    return None
+
+
+def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+    """C.7.6.1.1.2 Image Type, C.12.4 General Reference, C.12.2 Common Instance Reference."""
+    derived.ImageType = ["DERIVED", "SECONDARY", *list(source.get("ImageType") or [])[2:]]
+    if "DerivationDescription" in source:
+        earlier = f"; before that: {source.DerivationDescription}"
+    else:
+        earlier = ""
+    derived.DerivationDescription = (derivation_text(provenance) + earlier)[:1024]
+    # More than one item would mean successive steps: ours is one, after those already there.
+    derived.DerivationCodeSequence = Sequence([*source.get("DerivationCodeSequence", []), _code(*SMOOTHING)])
+    derived.SourceImageSequence = Sequence([_source_image(source)])
+    if source.get("SeriesInstanceUID"):
+        series = Dataset()
+        series.SeriesInstanceUID = source.SeriesInstanceUID
+        series.ReferencedInstanceSequence = Sequence([_reference(source)])
+        derived.ReferencedSeriesSequence = Sequence([*source.get("ReferencedSeriesSequence", []), series])
+
+
+def derivation_text(provenance: Provenance) -> str:
+    """The sentence that says what was done, in ASCII so that any character set can carry it."""
+    text = (
+        f"{PRODUCT} {provenance.software_version} noise reduction; model {provenance.model_name} "
+        f"sha256:{provenance.model_sha256}; strength {provenance.strength:g}; {provenance.parameters}; "
+        f"{provenance.description + '; ' if provenance.description else ''}research use only, not for clinical use"
+    )
+    return text.encode("ascii", "replace").decode().replace("\\", "/")
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
+
+
+def _reference(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.SOPClassUID
+    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    return item
+
+
+def _source_image(source: Dataset) -> Dataset:
+    item = _reference(source)
+    item.SpatialLocationsPreserved = "YES"
+    item.PurposeOfReferenceCodeSequence = Sequence([_code(*SOURCE_IMAGE)])
+    return item
+
+
+def _set_equipment(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+    """C.12.1.1.5: who derives puts itself in General Equipment and the scanner among the contributors."""
+    scanner = Dataset()
+    for keyword in SCANNER + INSTITUTION:
+        if keyword in source:
+            scanner[keyword] = copy.deepcopy(source[keyword])
+    if not scanner.get("Manufacturer"):
+        scanner.Manufacturer = "UNKNOWN"
+    was_derived = list(source.get("ImageType") or [])[:1] == ["DERIVED"]
+    purpose = PROCESSING_EQUIPMENT if was_derived else ACQUISITION_EQUIPMENT
+    scanner.PurposeOfReferenceCodeSequence = Sequence([_code(*purpose)])
+    derived.ContributingEquipmentSequence = Sequence([*derived.get("ContributingEquipmentSequence", []), scanner])
+    for keyword in SCANNER + SCANNER_ONLY:
+        if keyword in derived:
+            del derived[keyword]
+    derived.Manufacturer = PRODUCT
+    derived.ManufacturerModelName = PRODUCT
+    derived.SoftwareVersions = provenance.software_version
+    # A model changed by training is another device.
+    derived.DeviceUID = uid_from("model", provenance.model_sha256)
+    if is_enhanced(source):
+        derived.DeviceSerialNumber = provenance.model_sha256[:16]
+
+
+def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+    """C.7.6.16.2.6 Derivation Image and C.8.19.6.4 frame properties; C.8.13.2 evidence of the source."""
+    shared = derived.get("SharedFunctionalGroupsSequence", [])
+    per_frame = derived.get("PerFrameFunctionalGroupsSequence", [])
+    for groups in (*shared, *per_frame):
+        for facts in groups.get("FramePixelDataPropertiesSequence", []):
+            facts.FrameType = ["DERIVED", "SECONDARY", *list(facts.get("FrameType") or [])[2:]]
+            applied = facts.get("ImageProcessingApplied") or []
+            applied = [applied] if isinstance(applied, str) else list(applied)
+            applied = [term for term in applied if term != "NONE"]
+            facts.ImageProcessingApplied = applied + [
+                term for term in ("LOW_PASS_FILTER", "FRAME_AVERAGING") if term not in applied
+            ]
+        for facts in groups.get("FrameContentSequence", []):
+            for keyword in STALE_PER_FRAME:
+                if keyword in facts:
+                    del facts[keyword]
+    derivation = Dataset()
+    derivation.DerivationDescription = derivation_text(provenance)[:1024]
+    derivation.DerivationCodeSequence = Sequence([_code(*SMOOTHING)])
+    derivation.SourceImageSequence = Sequence([_source_image(source)])
+    # A functional group is either shared or per frame, never both.
+    everywhere = per_frame if any("DerivationImageSequence" in groups for groups in per_frame) else list(shared)[:1]
+    for groups in everywhere:
+        groups.DerivationImageSequence = Sequence([*groups.get("DerivationImageSequence", []), copy.deepcopy(derivation)])
+    if not source.get("StudyInstanceUID") or not source.get("SeriesInstanceUID"):
+        return
+    evidence = Dataset()
+    evidence.StudyInstanceUID = source.StudyInstanceUID
+    series = Dataset()
+    series.SeriesInstanceUID = source.SeriesInstanceUID
+    series.ReferencedSOPSequence = Sequence([_reference(source)])
+    evidence.ReferencedSeriesSequence = Sequence([series])
+    derived.SourceImageEvidenceSequence = Sequence([*source.get("SourceImageEvidenceSequence", []), evidence])
+
+
+def require_derived(path: Path, header: Dataset, source: Dataset) -> None:
+    """OutputError unless the header read back is that of a new, derived object of the same kind."""
+    problems = [
+        header.SOPClassUID != source.SOPClassUID,
+        header.SOPInstanceUID == source.get("SOPInstanceUID"),
+        header.file_meta.MediaStorageSOPInstanceUID != header.SOPInstanceUID,
+        header.ImageType[0] != "DERIVED",
+        header.get("NumberOfFrames") != source.get("NumberOfFrames"),
+        header.get("PixelIntensityRelationship") != source.get("PixelIntensityRelationship"),
+    ]
+    if any(problems):
+        raise OutputError(f"{path.name} did not read back as a derived object of its source.")

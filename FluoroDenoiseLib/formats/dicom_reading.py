@@ -1,0 +1,66 @@
+"""Where pydicom is called: its many exceptions become one InputError, and its warnings, which echo patient values,
+go nowhere."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, config
+
+from ..errors import FluoroDenoiseError, InputError
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """No warning, log line or validation of pydicom reaches anyone inside the block."""
+    log = logging.getLogger("pydicom")
+    disabled = log.disabled
+    log.disabled = True
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = disabled
+
+
+@contextmanager
+def refusing_damage(name: str, doing: str) -> Iterator[None]:
+    """Whatever a decoder or parser throws inside the block becomes an InputError about `name`.
+
+    The original text is dropped, cause included: it may hold values of the patient.
+    """
+    kind = None
+    try:
+        with quiet_pydicom():
+            yield
+    except (FluoroDenoiseError, KeyboardInterrupt, SystemExit, GeneratorExit, StopIteration):
+        raise
+    except BaseException as error:  # a Rust decoder's panic is not an Exception
+        kind = type(error).__name__
+    if kind is not None:
+        raise InputError(f"{name} cannot be read: {doing} failed ({kind}); the file is damaged or was cut short.")
+
+
+def whole_number(header: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
+    """The one integer an attribute holds; InputError naming it if it is absent (and no default), empty or not one."""
+    value: Any = header.get(keyword)
+    if value is None and keyword not in header and default is not None:
+        return default
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{path.name} has no usable {keyword} in its header, which a run needs.") from None
+
+
+def functional_group(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
+    """The item of a functional group of an enhanced object that applies to a frame; empty where there is none."""
+    for groups, index in ((header.get("PerFrameFunctionalGroupsSequence"), frame), (header.get("SharedFunctionalGroupsSequence"), 0)):
+        if groups and index < len(groups) and groups[index].get(keyword):
+            return groups[index].get(keyword)[0]
+    return Dataset()

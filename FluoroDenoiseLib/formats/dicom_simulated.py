@@ -1,0 +1,125 @@
+"""A fresh XA run with no patient in it, for simulations and samples."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage
+
+from .. import __version__
+from ..errors import InputError, UnsupportedError
+from ..fluoro_run import ASSUMED_FRAME_TIME_S
+from .dicom_in import read_dicom
+from .dicom_out import MAX_PIXEL_BYTES, PRODUCT, uid_from
+from .dicom_reading import quiet_pydicom
+from .stored_frames import WriteReport
+from .whole_file import whole_file
+
+PIXEL_BITS = (8, 10, 12, 16)
+
+
+def write_simulated(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    bits: int = 12,
+    frame_time_s: float = ASSUMED_FRAME_TIME_S,
+    pixel_spacing_mm: tuple[float, float] = (0.2, 0.2),
+    relationship: str = "LIN",
+    description: str = "Simulated fluoroscopy",
+) -> WriteReport:
+    """Write images [H, W] of stored values as a valid XA run of the patient "Simulated^Run", and say what was written.
+
+    frames: any iterable, taken one at a time; rounded half to even and clipped to 0..2**bits - 1. bits: 8, 10, 12 or
+    16 (C.8.7.1). relationship: "LIN", "LOG" or "DISP". UIDs follow from the pixels, so the same run is the same object.
+    """
+    path = Path(path)
+    if bits not in PIXEL_BITS:
+        raise ValueError(f"An XA run has {', '.join(map(str, PIXEL_BITS))} bits; {bits} were asked for.")
+    if relationship not in ("LIN", "LOG", "DISP"):
+        raise ValueError(f"An XA run is LIN, LOG or DISP; {relationship!r} was asked for.")
+    with tempfile.TemporaryFile() as pixels, whole_file(path) as temporary:
+        count, clipped, shape, digest = _spool(frames, bits, pixels)
+        header = _header(count, shape, bits, frame_time_s, pixel_spacing_mm, relationship, description, digest)
+        pixels.seek(0)
+        header.PixelData = pixels
+        header["PixelData"].VR = "OW"
+        with quiet_pydicom():
+            FileDataset(None, header, file_meta=header.file_meta, preamble=b"\0" * 128).save_as(
+                temporary, enforce_file_format=True
+            )
+        read_dicom(temporary)
+    return WriteReport(path, count, clipped, count * shape[0] * shape[1])
+
+
+def _spool(frames: Iterable[np.ndarray], bits: int, pixels: BinaryIO) -> tuple[int, int, tuple[int, int], str]:
+    """The frames as stored values in a temporary file: their count is known only at the end, the header comes first."""
+    count, clipped, shape, digest = 0, 0, (0, 0), hashlib.sha256()
+    for frame in frames:
+        frame = np.asarray(frame)
+        shape = shape if count else frame.shape
+        if frame.ndim != 2 or frame.shape != shape:
+            raise InputError(f"Simulated frame {count} is {frame.shape} but the run is {shape}.")
+        if not np.isfinite(frame).all():
+            raise InputError(f"Simulated frame {count} has values that are not finite.")
+        rounded = np.rint(frame)
+        clipped += int(np.count_nonzero((rounded < 0) | (rounded >= 2**bits)))
+        stored = np.clip(rounded, 0, 2**bits - 1).astype("u1" if bits == 8 else "<u2").tobytes()
+        digest.update(stored)
+        pixels.write(stored)
+        count += 1
+    if not count:
+        raise InputError("A simulated run without frames cannot be written.")
+    if pixels.tell() > MAX_PIXEL_BYTES:
+        raise UnsupportedError(f"The simulated run has {pixels.tell() / 2**30:.1f} GB; a DICOM file holds at most 4 GB.")
+    pixels.write(b"\0" * (pixels.tell() % 2))
+    return count, clipped, shape, digest.hexdigest()
+
+
+def _header(
+    count: int, shape, bits: int, frame_time_s: float, spacing_mm, relationship: str, description: str, digest: str
+) -> Dataset:
+    """Type 1 and 2 attributes of the XA Image IOD (A.14), and what we want to be read of such a run."""
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = XRayAngiographicImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = uid_from("instance", digest, description)
+    header.StudyInstanceUID = uid_from("study", digest, description)
+    header.SeriesInstanceUID = uid_from("series", digest, description)
+    now = datetime.now()
+    for moment in ("Study", "Series", "Content"):
+        setattr(header, f"{moment}Date", now.strftime("%Y%m%d"))
+        setattr(header, f"{moment}Time", now.strftime("%H%M%S"))
+    header.PatientName, header.PatientID = "Simulated^Run", "SIMULATED"
+    header.PatientBirthDate = header.PatientSex = header.ReferringPhysicianName = header.AccessionNumber = ""
+    header.Laterality = ""
+    header.StudyID, header.SeriesNumber, header.InstanceNumber = "1", 1, 1
+    header.Modality = "XA"
+    header.StudyDescription = header.SeriesDescription = description[:64]
+    header.Manufacturer = header.ManufacturerModelName = PRODUCT
+    header.SoftwareVersions = __version__
+    header.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]
+    header.PatientOrientation = ""
+    header.BurnedInAnnotation, header.LossyImageCompression = "NO", "00"
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.Rows, header.Columns = shape
+    header.BitsAllocated, header.BitsStored, header.HighBit = (8 if bits == 8 else 16), bits, bits - 1
+    header.PixelRepresentation = 0
+    header.PixelIntensityRelationship = relationship
+    header.NumberOfFrames = count
+    header.FrameIncrementPointer = 0x00181063
+    header.FrameTime = f"{1000 * frame_time_s:.12g}"
+    header.ImagerPixelSpacing = [f"{size:.12g}" for size in spacing_mm]
+    header.KVP = header.XRayTubeCurrent = header.ExposureTime = header.Exposure = None
+    header.RadiationSetting = "SC"
+    header.PositionerMotion = "STATIC"
+    header.PositionerPrimaryAngle = header.PositionerSecondaryAngle = None
+    return header

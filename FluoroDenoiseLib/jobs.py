@@ -1,0 +1,249 @@
+"""What the command line and the worker both do: whole jobs from file to file, and their failures in plain words.
+
+A job checks its targets before it computes, streams, and leaves either complete files or none. Importing this file is
+quick; torch comes in with the first job.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator
+
+import numpy as np
+
+from FluoroDenoiseLib import __version__
+from FluoroDenoiseLib.errors import FluoroDenoiseError, InputError, UnsupportedError
+from FluoroDenoiseLib.targets import check_space, check_targets, make_folder, residual_writer
+
+if TYPE_CHECKING:
+    from FluoroDenoiseLib.compute import Compute
+    from FluoroDenoiseLib.fluoro_run import FluoroRun
+    from FluoroDenoiseLib.model_folder import Model
+    from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
+    from FluoroDenoiseLib.training.loop import Progress
+
+Watch = Callable[[Iterable, int, dict], Iterable]
+
+
+class Cancelled(KeyboardInterrupt):
+    """The person who started a job does not want it any more. Takes the road of Ctrl-C, which every file cleans up on."""
+
+
+@dataclass(frozen=True)
+class DenoiseSettings:
+    """What a person can choose about denoising. model: a preset's name or a folder; noise: None to estimate it."""
+
+    model: str = "quality"
+    device: str = "auto"
+    precision: str = "auto"
+    strength: float = 1.0
+    noise: PoissonGaussian | None = None
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.strength, (int, float)) and 0 <= self.strength <= 1):
+            raise InputError(f"Strength is {self.strength} but must lie between 0 (unchanged) and 1 (full effect).")
+        if self.tile is not None and not (isinstance(self.tile, int) and self.tile >= 1):
+            raise InputError(f"Tile is {self.tile} but must be a whole number of pixels, 1 or more, or left out.")
+
+
+@dataclass(frozen=True)
+class DenoiseReport:
+    """What became of a run. mean_change: of the mean grey level, as a share of the run's grey range."""
+
+    output: str
+    frames: int
+    clipped: int
+    pixels: int
+    mean_change: float
+    seconds: float
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def load(settings: DenoiseSettings) -> tuple[Model, Compute]:
+    """The network and the device that `settings` name."""
+    from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.model_folder import load_model
+
+    compute = choose(settings.device, settings.precision)
+    return load_model(settings.model, compute, settings.tile), compute
+
+
+def denoise_file(
+    source: Path,
+    target: Path,
+    model: Model,
+    compute: Compute,
+    settings: DenoiseSettings,
+    overwrite: bool = False,
+    compare: Path | None = None,
+    compare_frame: int | None = None,
+    residual: Path | None = None,
+    watch: Watch = lambda frames, count, facts: frames,
+    check: Callable[[], None] = lambda: None,
+) -> DenoiseReport:
+    """Denoise one file into another of the same kind.
+
+    compare: a PNG of frame `compare_frame` (default: the middle one). residual: what was taken away, see
+    residual_writer. watch(frames, count, facts) may wrap the clean frames on their way to the disk, to show progress;
+    facts: what was found out about noise and device, plain values. check() is called before every frame and may raise.
+    Raises the errors of errors.py; every target is then as it was before.
+    """
+    from FluoroDenoiseLib import formats
+    from FluoroDenoiseLib.denoise import FrameDenoiser
+
+    check_targets(source, target, compare, residual, overwrite)
+    run = formats.read_run(source)
+    check_space(run, target, residual)
+    shown = len(run) // 2 if compare_frame is None else compare_frame
+    if not 0 <= shown < len(run):
+        raise InputError(f"Frame {shown} is asked for, but {source.name} has frames 0 to {len(run) - 1}.")
+    noise = find_noise(run, settings.noise)
+    check()
+    denoiser = FrameDenoiser(model.restorer, noise, compute, strength=settings.strength)
+    tally = Tally(shown)
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        keep = stack.enter_context(residual_writer(residual, run)) if residual else None
+        pairs = tally.count(pair_up(run, denoiser, check), keep)
+        facts = facts_of(run, noise, model, compute)
+        written = formats.write_run(target, watch(pairs, len(run), facts), run, provenance(model, settings, noise))
+    if compare is not None:
+        from FluoroDenoiseLib.pictures import comparison, save_picture
+
+        save_picture(comparison(*tally.shown, f"denoised ({model.name}), frame {shown} of 0-{len(run) - 1}"), compare)
+    return DenoiseReport(str(target), written.frames, written.clipped, written.pixels,
+                         tally.mean_change / run.scale.width, round(time.monotonic() - begin, 3))
+
+
+def pair_up(run: FluoroRun, denoiser, check: Callable[[], None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (noisy, clean) frames in order, reading every noisy frame once; only those in the denoiser are held."""
+    from FluoroDenoiseLib.denoise import denoise_frames
+
+    inside: deque[np.ndarray] = deque()
+
+    def noisy_frames() -> Iterator[np.ndarray]:
+        for frame in run.frames:
+            check()
+            inside.append(frame)
+            yield frame
+
+    for clean in denoise_frames(noisy_frames(), denoiser):
+        check()
+        noisy = inside.popleft()
+        # float32 cannot hold every float64, and an untouched frame must come back bit for bit.
+        yield noisy, noisy if denoiser.strength == 0 else clean.cpu().numpy()
+
+
+class Tally:
+    """What is worth knowing about the frames that passed: the change of their mean, and one pair to show."""
+
+    def __init__(self, shown: int) -> None:
+        self.shown: tuple[np.ndarray, np.ndarray] | None = None
+        self._shown_index = shown
+        self._changes: list[float] = []
+
+    def count(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]], keep_residual: Callable | None) -> Iterator[np.ndarray]:
+        """Pass the clean frames on; keep_residual gets what was taken from each."""
+        for index, (noisy, clean) in enumerate(pairs):
+            self._changes.append(float(clean.mean(dtype=np.float64) - noisy.mean(dtype=np.float64)))
+            if index == self._shown_index:
+                self.shown = noisy, clean
+            if keep_residual is not None:
+                keep_residual(noisy.astype(np.float32) - clean)
+            yield clean
+
+    @property
+    def mean_change(self) -> float:
+        """Mean of denoised minus mean of noisy, grey levels."""
+        return float(np.mean(self._changes))
+
+
+def find_noise(run: FluoroRun, given: PoissonGaussian | None) -> NoiseEstimate:
+    """The noise of a run from its frames; a law that is given replaces the law found, not the correlations."""
+    from FluoroDenoiseLib.noise import NoiseEstimate, estimate_noise
+
+    try:
+        found = estimate_noise(run.frames)
+    except ValueError as error:
+        if given is not None:
+            return NoiseEstimate(given, 0.0, 0.0)
+        raise UnsupportedError(f"The noise of {run.source.name} cannot be estimated ({error}) State it with --noise.") from error
+    return found if given is None else replace(found, model=given)
+
+
+def facts_of(run: FluoroRun, noise: NoiseEstimate, model: Model, compute: Compute) -> dict:
+    """What a person should know before the first frame is done, in plain values."""
+    return {
+        "device": compute.device, "precision": compute.precision, "reason": compute.reason, "model": model.name,
+        "size": list(run.frames[0].shape), "noise": asdict(noise.model),
+        "spatial_correlation": noise.spatial_correlation, "temporal_correlation": noise.temporal_correlation,
+        "warnings": [*run.warnings, *noise.warnings],
+    }
+
+
+def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
+    """What the written file says about its making."""
+    from FluoroDenoiseLib.formats import Provenance
+
+    law = noise.model
+    parameters = f"strength {settings.strength:g}, noise gain {law.gain:.4g} pedestal {law.pedestal:.4g} read {law.read_noise:.4g}"
+    return Provenance(__version__, model.name, model.sha256, settings.strength, parameters)
+
+
+def train_recipe(recipe, runs: Path, out: Path) -> Iterator[Progress]:
+    """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without."""
+    from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.formats import find_runs, read_run
+    from FluoroDenoiseLib.recipe import PretrainRecipe
+    from FluoroDenoiseLib.simulate import load_simulated
+    from FluoroDenoiseLib.training.pretrain import pretrain
+    from FluoroDenoiseLib.training.teacher import train_teacher
+
+    if not runs.is_dir():
+        raise InputError(f"{runs} is not a folder; give the folder of the training runs.")
+    make_folder(out)
+    compute = choose(precision=recipe.precision)
+    if isinstance(recipe, PretrainRecipe):
+        folders = sorted(path.parent for path in runs.rglob("clean.npy"))
+        if not folders:
+            raise InputError(f"{runs} holds no simulated runs; make some with: fluorodenoise simulate {runs} --count 40")
+        return pretrain(recipe, (load_simulated(folder) for folder in folders), out, compute)
+    files = [path for path in find_runs(runs) if path.name not in ("clean.npy", "without_tools.npy")]
+    if not files:
+        raise InputError(f"{runs} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy runs.")
+    return train_teacher(recipe, [read_run(path).frames for path in files], out, compute)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code and the one sentence for whatever ended a job."""
+    if isinstance(error, FluoroDenoiseError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 6, "Cancelled; nothing was left behind."
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+        return 5, "Memory does not suffice; close other programs, or use --tile 256 or --preset fast."
+    if isinstance(error, ModuleNotFoundError):
+        return 5, f"The Python package {error.name} is missing; install it with: pip install {error.name}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS):
+        return 8, f"The output cannot be written ({error.strerror}); make room or choose another folder."
+    if isinstance(error, PermissionError):
+        return 8, f"Permission is denied for {error.filename}; choose another place or ask for the right to it."
+    return 1, (f"This is a fault of FluoroDenoise, not yours ({type(error).__name__}: {error}); "
+               "please report it with the traceback that FLUORODENOISE_TRACEBACK=1 shows.")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from FluoroDenoiseLib.compute import is_out_of_memory
+
+    return is_out_of_memory(error)

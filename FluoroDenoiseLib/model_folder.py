@@ -1,0 +1,124 @@
+"""A model on disk: weights.safetensors and model.json in one folder, and back into a ready network.
+
+model.json holds the recipe, from which the network is built, and the SHA-256 of the weights, which is checked before a
+byte of them is parsed. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from FluoroDenoiseLib.compute import Compute
+from FluoroDenoiseLib.errors import ModelError
+from FluoroDenoiseLib.networks.msr2au_net import MSR2AUNet
+from FluoroDenoiseLib.networks.refiner import RefinerUNet
+from FluoroDenoiseLib.recipe import PretrainRecipe, Recipe, TeacherRecipe, recipe_from_dict, recipe_to_dict
+from FluoroDenoiseLib.tiling import Tiled
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to restore, and the card that says where it comes from."""
+
+    restorer: Tiled
+    card: dict
+    name: str
+    sha256: str
+
+
+def build_network(recipe: Recipe) -> nn.Module:
+    """The untrained network of a recipe."""
+    match recipe:
+        case PretrainRecipe():
+            return RefinerUNet(recipe.radius, recipe.guides, recipe.widths, recipe.blocks)
+        case TeacherRecipe():
+            return MSR2AUNet(recipe.width, recipe.levels, recipe.recurrences, recipe.norm, recipe.frames, recipe.blind)
+    raise TypeError(f"no network is known for {type(recipe).__name__}")
+
+
+def shipped_models() -> tuple[str, ...]:
+    """The names that `load_model` knows without a path."""
+    return tuple(sorted(card.parent.name for card in SHIPPED.glob("*/model.json")))
+
+
+def save_model(folder: str | Path, weights: dict[str, Tensor], recipe: Recipe, card: dict) -> str:
+    """Write a model folder and return the SHA-256 of its weights.
+
+    card: what else a user should know (data, scores, versions); "recipe" and "weights_sha256" are added here.
+    Each file is written under a temporary name and renamed, the weights first.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    sha256 = hashlib.sha256(blob).hexdigest()
+    card = {"format": FORMAT, "name": recipe.name, "recipe": recipe_to_dict(recipe), "weights_sha256": sha256, **card}
+    write_whole(folder / "weights.safetensors", blob)
+    write_whole(folder / "model.json", (json.dumps(card, indent=2) + "\n").encode())
+    return sha256
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, or nothing: a reader never sees a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(name_or_folder: str | Path, compute: Compute, tile: int | None = None) -> Model:
+    """A shipped model by its name, or one's own by its folder, on the device of `compute`.
+
+    ModelError, naming the folder, when a file is absent, altered, or made for another version.
+    """
+    folder = SHIPPED / name_or_folder if str(name_or_folder) in shipped_models() else Path(name_or_folder)
+    card = _read_card(folder)
+    blob = _read_weights(folder, card)
+    network = build_network(recipe_from_dict(card["recipe"]))
+    try:
+        network.load_state_dict(safetensors.torch.load(blob), strict=True)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise ModelError(f"The weights in {folder} do not fit the network of its recipe; train the model again.") from error
+    network = network.to(compute.torch_device).eval().requires_grad_(False)
+    return Model(Tiled(network, tile=tile), card, card["name"], card["weights_sha256"])
+
+
+def _read_card(folder: Path) -> dict:
+    path = folder / "model.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} is no model: it has no model.json; shipped are {', '.join(shipped_models()) or 'none'}.")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        version = card["format"]
+        card["name"], card["recipe"], card["weights_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a model card; copy the model folder again.") from error
+    if version != FORMAT:
+        raise ModelError(f"{path} has format {version}, this version reads format {FORMAT}; update FluoroDenoise or the model.")
+    return card
+
+
+def _read_weights(folder: Path, card: dict) -> bytes:
+    path = folder / "weights.safetensors"
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); copy the model folder again.") from error
+    if hashlib.sha256(blob).hexdigest() != card["weights_sha256"]:
+        raise ModelError(f"{path} is not the file that model.json describes (SHA-256 differs); copy the model folder again.")
+    return blob

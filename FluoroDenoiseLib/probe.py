@@ -1,0 +1,49 @@
+"""What this machine computes with, why not with something else, and how fast each preset is on it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+SHOWN_SIZES = (256, 512, 1024)
+MEASURED_SIZE = {False: 192, True: 512}  # on the CPU and on a GPU: small enough for seconds, large enough to fill it
+MEASURED_FRAMES = 16
+
+
+def probe() -> dict:
+    """Plain values: devices (see compute.describe), device, precision and reason of the automatic choice, models, and
+    frames_per_second[preset]["512x512"].
+
+    The speed is measured on a short run of pure noise and scaled by the number of pixels; reading and writing files and
+    estimating the noise come on top. Takes seconds.
+    """
+    from FluoroDenoiseLib.compute import choose, describe
+    from FluoroDenoiseLib.model_folder import load_model, shipped_models
+
+    compute = choose()
+    names = shipped_models()
+    return {
+        "devices": describe(), "device": compute.device, "precision": compute.precision, "reason": compute.reason,
+        "models": list(names),
+        "frames_per_second": {name: _speed(load_model(name, compute), compute) for name in names},
+    }
+
+
+def _speed(model, compute) -> dict[str, float]:
+    from FluoroDenoiseLib.denoise import FrameDenoiser, denoise_frames
+    from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
+
+    side = MEASURED_SIZE[compute.is_gpu]
+    rng = np.random.default_rng(0)
+    frames = [rng.normal(1000, 50, (side, side)).astype(np.float32) for _ in range(MEASURED_FRAMES)]
+    noise = NoiseEstimate(PoissonGaussian(0.0, 0.0, 50.0), 0.0, 0.0)
+    seconds = []
+    for _ in range(2):  # the first pass pays for libraries and memory that later ones find ready
+        begin = time.perf_counter()
+        for _ in denoise_frames(frames, FrameDenoiser(model.restorer, noise, compute)):
+            pass
+        compute.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    rate = MEASURED_FRAMES / min(seconds)
+    return {f"{shown}x{shown}": round(rate * (side / shown) ** 2, 3) for shown in SHOWN_SIZES}

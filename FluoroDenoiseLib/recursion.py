@@ -1,0 +1,153 @@
+"""The recursion with a memory of its own certainty: a motion-compensated Kalman filter, causal or both ways.
+
+All in the stabilised domain, where a frame's noise has variance 1: the prediction is the last estimate carried along
+the flow, with its variance P; the gain is K = P / (P + 1); where the frame departs from the prediction by more than
+noise explains (motion not followed, a tool, contrast), P is raised first, so the new wins within a frame or two.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from FluoroDenoiseLib.motion import estimate_flow, smooth, warp
+
+
+class Step(NamedTuple):
+    """What one frame gives, each [H, W]: the prediction from before it, the estimate with it, and their variances."""
+
+    prediction: Tensor
+    prediction_variance: Tensor
+    estimate: Tensor
+    variance: Tensor
+
+
+class State(NamedTuple):
+    """What the recursion remembers, each [H, W]."""
+
+    estimate: Tensor
+    variance: Tensor
+
+
+class BothWays(NamedTuple):
+    """A frame, what the past and the future each predict for it without it, and all three combined; each [H, W]."""
+
+    frame: Tensor
+    forward: Tensor
+    forward_variance: Tensor
+    backward: Tensor
+    backward_variance: Tensor
+    estimate: Tensor
+    variance: Tensor
+
+
+def frame_noise_variance(frame: Tensor) -> Tensor:
+    """The variance of this frame's noise, at least 1, by the median of its finest detail; a scalar tensor.
+
+    Far above 1 in a frame the stabiliser does not describe (the flash of a ramping tube). Within 1.5 of 1 it is taken
+    for 1, since fine anatomy also adds detail.
+    """
+    detail = frame[1:, 1:] - frame[1:, :-1] - frame[:-1, 1:] + frame[:-1, :-1]
+    sigma = detail[::2, ::2].abs().median() / (2 * 0.6745)
+    return torch.where(sigma > 1.5, sigma.square(), torch.ones_like(sigma))
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """Settings of the recursion; it holds no state, so one instance serves any number of runs."""
+
+    noise_correlation: float = 0.0    # lag-1 spatial correlation of the noise
+    process_variance: float = 0.002   # added by every step: what warping and small deformation lose
+    gate_sigma: float = 1.2           # pixels over which the innovation is averaged before it is judged
+    gate_threshold: float = 4.0       # times its variance that a squared averaged innovation may reach
+    gate_gain: float = 2.0            # variance added per squared averaged innovation above that
+    gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
+    guide_sigma: float = 1.0          # pixels of blur before motion is estimated
+    unknown_variance: float = 9.0     # what is claimed where nothing is known yet
+
+    @torch.no_grad()
+    def step(self, frame: Tensor, state: State | None = None) -> tuple[Step, State]:
+        """Take one stabilised frame [H, W] and give its Step and the state for the next.
+
+        Without a past the prediction is the frame blurred beyond use (sigma 4 pixels) with variance `unknown_variance`.
+        """
+        noise = frame_noise_variance(frame)
+        if state is None:
+            unknown = torch.full_like(frame, self.unknown_variance)
+            step = Step(smooth(frame, 4.0), unknown, frame, noise.expand_as(frame).contiguous())
+            return step, State(step.estimate, step.variance)
+        guide = smooth(torch.stack([frame, state.estimate]), self.guide_sigma)
+        flow = estimate_flow(guide[:1], guide[1:])
+        return self.update(frame, noise, state, flow)
+
+    def update(self, frame: Tensor, noise: Tensor, state: State, flow: Tensor) -> tuple[Step, State]:
+        """Carry the state along the flow, judge it against the frame, and combine the two."""
+        prediction = warp(state.estimate, flow)
+        variance = warp(state.variance, flow, "bilinear") + self.process_variance
+        variance = (variance + self.surprise(frame - prediction, variance + noise)).clamp(max=self.unknown_variance)
+        gain = variance / (variance + noise)
+        estimate = prediction + gain * (frame - prediction)
+        step = Step(prediction, variance, estimate, gain * noise)
+        return step, State(step.estimate, step.variance)
+
+    def surprise(self, innovation: Tensor, expected: Tensor) -> Tensor:
+        """The variance to add where the locally averaged innovation is larger than its expected variance allows."""
+        samples = 4 * torch.pi * self.gate_sigma**2 / (1 + 2 * self.noise_correlation) ** 2
+        excess = smooth(innovation, self.gate_sigma).square() - self.gate_threshold / samples * expected
+        return self.gate_gain * smooth(excess.clamp(min=0), self.gate_spread)
+
+    def both_ways(self, frames: Iterable[Tensor], block: int = 16, lookahead: int = 8) -> Iterator[BothWays]:
+        """Every frame [H, W] with what past and future say about it, holding at most block + lookahead frames."""
+        run = BothWaysRecursion(self, block, lookahead)
+        for frame in frames:
+            yield from run.push(frame)
+        yield from run.flush()
+
+
+class BothWaysRecursion:
+    """The recursion run from both ends over blocks of frames, pushed one at a time; one instance serves one run.
+
+    Frame t is final once `lookahead` frames after the end of its block have come: later frames do not change it.
+    """
+
+    def __init__(self, recursion: Recursion, block: int = 16, lookahead: int = 8):
+        if block < 1 or lookahead < 0:
+            raise ValueError(f"A block of {block} frames with {lookahead} ahead is impossible; use block >= 1, lookahead >= 0.")
+        self.recursion, self.block, self.lookahead = recursion, block, lookahead
+        self.state: State | None = None
+        self.held: list[tuple[Tensor, Step]] = []
+
+    def push(self, frame: Tensor) -> list[BothWays]:
+        """Take one stabilised frame [H, W]; give the frames now ready, oldest first (a whole block or none)."""
+        step, self.state = self.recursion.step(frame, self.state)
+        self.held.append((frame, step))
+        return self.release(self.block) if len(self.held) == self.block + self.lookahead else []
+
+    def flush(self) -> list[BothWays]:
+        """Give the frames still held; the run ends here."""
+        return self.release(len(self.held))
+
+    @torch.no_grad()
+    def release(self, count: int) -> list[BothWays]:
+        ready: list[BothWays] = []
+        state = None
+        for index in reversed(range(len(self.held))):
+            frame, forward = self.held[index]
+            backward, state = self.recursion.step(frame, state)
+            if index < count:
+                ready.append(combine(frame, forward, backward))
+        self.held = self.held[count:]
+        return ready[::-1]
+
+
+def combine(frame: Tensor, forward: Step, backward: Step) -> BothWays:
+    """Past, future and the frame itself, weighted by the inverse of their variances."""
+    precision = 1 / forward.variance + 1 / backward.prediction_variance
+    total = forward.estimate / forward.variance + backward.prediction / backward.prediction_variance
+    return BothWays(
+        frame, forward.prediction, forward.prediction_variance, backward.prediction, backward.prediction_variance,
+        total / precision, 1 / precision,
+    )

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+import torch
+
+from FluoroDenoiseLib.compute import choose
+from FluoroDenoiseLib.errors import ModelError
+from FluoroDenoiseLib.model_folder import build_network, load_model, save_model, shipped_models
+from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe
+
+CPU = choose("cpu")
+RECIPE = PretrainRecipe(name="tiny", radius=1, widths=(8, 8), blocks=1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    save_model(tmp_path / "model", build_network(RECIPE).state_dict(), RECIPE, {"data": "none"})
+    return tmp_path / "model"
+
+
+def test_a_saved_model_reads_back_the_same(folder):
+    model = load_model(folder, CPU)
+    windows, guides = torch.randn(1, 3, 16, 16), torch.rand(1, 4, 16, 16) + 0.5
+    torch.manual_seed(0)
+    torch.testing.assert_close(model.restorer(windows, guides), build_network(RECIPE)(windows, guides))
+    assert model.name == "tiny" and model.restorer.radius == 1 and model.restorer.guides == "both"
+
+
+def test_altered_weights_are_refused(folder):
+    blob = bytearray((folder / "weights.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(blob)
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_model(folder, CPU)
+
+
+def test_weights_of_another_network_are_refused(folder):
+    card = json.loads((folder / "model.json").read_text())
+    card["recipe"]["widths"] = [8, 16]
+    (folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(folder, CPU)
+
+
+def test_a_newer_format_is_refused_with_both_versions(folder):
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, "format": 99}))
+    with pytest.raises(ModelError, match="format 99.*format 1"):
+        load_model(folder, CPU)
+
+
+def test_a_folder_without_a_model_is_refused_by_name(tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        load_model(tmp_path / "nowhere", CPU)
+
+
+def test_every_recipe_builds_its_network():
+    for recipe in (RECIPE, TeacherRecipe(width=4, levels=2, frames=3)):
+        assert sum(p.numel() for p in build_network(recipe).parameters()) > 0
+
+
+def test_the_shipped_models_are_whole_and_small():
+    assert {"fast", "quality"} <= set(shipped_models())
+    total = 0
+    for name in shipped_models():
+        model = load_model(name, CPU)
+        assert model.name == name
+        assert model.card["scores"], "a shipped model says what was measured"
+        total += sum(p.numel() * p.element_size() for p in model.restorer.restorer.parameters())
+    assert total <= 20e6

@@ -1,0 +1,88 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from FluoroDenoiseLib.compute import choose
+from FluoroDenoiseLib.errors import ModelError
+from FluoroDenoiseLib.model_folder import load_model
+from FluoroDenoiseLib.noise import PoissonGaussian
+from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe
+from FluoroDenoiseLib.simulate import SimulationSettings, simulate
+from FluoroDenoiseLib.training.clips import SimulatedBank, prepare_simulated, stabilised_truth
+from FluoroDenoiseLib.training.pretrain import pretrain
+from FluoroDenoiseLib.training.teacher import train_teacher
+
+CPU = choose("cpu", "float32")
+TINY = dict(steps=6, batch=2, patch=32, checkpoint_every=3, warmup_steps=2, precision="float32")
+PRETRAIN = PretrainRecipe(name="tiny", radius=1, widths=(8, 8), blocks=1, **TINY)
+TEACHER = TeacherRecipe(name="tiny", frames=3, width=4, levels=2, **TINY)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return [simulate(SimulationSettings(size=(48, 56), frames=5), seed) for seed in (0, 1)]
+
+
+def losses(folder):
+    with open(folder / "train.csv", newline="") as file:
+        return [float(row["sum"]) for row in csv.DictReader(file)]
+
+
+def test_the_stabilised_truth_is_what_the_inverse_gives_back():
+    noise = PoissonGaussian(gain=8.0, pedestal=5.0, read_noise=6.0)
+    clean = torch.linspace(25, 4000, 500)
+    torch.testing.assert_close(noise.unstabilise(stabilised_truth(noise, clean)), clean, rtol=1e-3, atol=0.5)
+
+
+def test_a_draw_depends_on_the_seed_and_the_step_alone(runs, tmp_path):
+    bank = SimulatedBank(runs, tmp_path)
+    args = dict(batch=2, patch=32, radius=1, guides="both", tool_share=0.5)
+    first, again, other = bank.draw(3, 7, **args), bank.draw(3, 7, **args), bank.draw(3, 8, **args)
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert not torch.equal(first.windows, other.windows)
+    assert first.windows.shape == (2, 3, 32, 32) and first.guides.shape == (2, 4, 32, 32)
+
+
+def test_prepared_runs_have_noise_of_about_one_around_their_truth(runs):
+    planes = prepare_simulated(runs[0]).astype(np.float32)
+    assert 0.85 < np.std(planes[:, 0] - planes[:, 5]) < 1.2
+
+
+@pytest.mark.parametrize("which", ["pretrain", "teacher"])
+def test_a_training_leaves_a_model_that_loads_and_a_log(runs, tmp_path, which):
+    if which == "pretrain":
+        steps = list(pretrain(PRETRAIN, runs, tmp_path, CPU))
+    else:
+        steps = list(train_teacher(TEACHER, [run.noisy for run in runs], tmp_path, CPU))
+    assert steps[-1].step == 6 and np.isfinite(losses(tmp_path)).all()
+    assert load_model(tmp_path, CPU).card["steps_done"] == 6
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(runs, tmp_path):
+    whole = list(pretrain(PRETRAIN, runs, tmp_path / "whole", CPU))
+    part = pretrain(PRETRAIN, runs, tmp_path / "part", CPU)
+    import FluoroDenoiseLib.training.loop as loop
+
+    saved = loop.Training.save_checkpoint
+
+    def save_then_die(training):
+        saved(training)
+        raise KeyboardInterrupt
+
+    loop.Training.save_checkpoint = save_then_die
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(part)
+    finally:
+        loop.Training.save_checkpoint = saved
+    list(pretrain(PRETRAIN, runs, tmp_path / "part", CPU))
+    assert whole[-1].step == 6
+    assert load_model(tmp_path / "whole", CPU).sha256 == load_model(tmp_path / "part", CPU).sha256
+
+
+def test_a_folder_with_another_recipe_is_refused(runs, tmp_path):
+    list(train_teacher(TEACHER, [run.noisy for run in runs], tmp_path, CPU))
+    with pytest.raises(ModelError, match="another recipe"):
+        list(pretrain(PRETRAIN, runs, tmp_path, CPU))
