@@ -28,7 +28,7 @@ def random_field(
 def procedural_layers(
     rng: np.random.Generator, height: int, width: int, layers: int, pixel_mm: float
 ) -> list[np.ndarray]:
-    """Attenuation images [H, W], back to front: spine and back of the ribs; heart, diaphragm, organs; front of the ribs."""
+    """Attenuation images [H, W], back to front: spine and ribs behind; heart, diaphragm, organs; ribs in front."""
     images = []
     spine_x = width * rng.uniform(0.2, 0.8)
     for layer in range(layers):
@@ -133,26 +133,31 @@ class VesselTree:
 
 
 def vessel_tree(rng: np.random.Generator, height: int, width: int, attenuation: float, pixel_mm: float) -> VesselTree:
-    """A tapering, branching tree that enters from one side; attenuation: of the widest trunk at its middle."""
+    """A tapering tree that comes in from the rim and branches; attenuation: of the widest trunk at its middle."""
     full, weighted = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
-    start = np.array([width, height]) * rng.uniform(0.2, 0.8, 2)
+    centre, around = np.array([width, height]) / 2, rng.uniform(0, 2 * np.pi)
+    start = centre + 0.4 * np.array([width * np.cos(around), height * np.sin(around)])
     trunk = rng.uniform(1.2, 2.4) / pixel_mm
-    branches = [(start, rng.uniform(0, 2 * np.pi), trunk, 0.0)]
+    branches = [(start, around + np.pi + rng.uniform(-0.4, 0.4), trunk, 0.0)]
     longest = 1.5 * max(height, width)
-    while branches:
-        begin, heading, radius, way = branches.pop()
-        length = rng.uniform(8, 25) * radius + 10
-        curve = smooth_curve(rng, begin, heading, length, 0.7, 0.5)
+    for _ in range(80):
+        if not branches:
+            break
+        begin, heading, radius, way = branches.pop(0)
+        length = rng.uniform(6, 16) * radius + 6 / pixel_mm
+        curve = smooth_curve(rng, begin, heading, length, 0.35, 0.5)
         along = np.linspace(0, 1, len(curve))
-        sigma = np.maximum(radius * (1 - 0.25 * along) / 1.6, 0.45)
+        sigma = np.maximum(radius * (1 - 0.12 * along) / 1.6, 0.45)
         weight = line_weight(attenuation * sigma * 1.6 / trunk, sigma, 0.5)
         add_spots(full, curve, sigma, weight)
         add_spots(weighted, curve, sigma, weight * (way + along * length) / longest)
-        end = curve[-1] - curve[-5]
-        tip_heading = np.arctan2(end[1], end[0])
-        for side in (-1, 1):
-            if radius > 0.35 / pixel_mm and rng.random() < 0.9:
-                turned = tip_heading + side * rng.uniform(0.2, 0.8)
-                branches.append((curve[-1], turned, radius * rng.uniform(0.6, 0.85), way + length))
+        last = curve[-1] - curve[-5]
+        heading, side = np.arctan2(last[1], last[0]), rng.choice([-1, 1])
+        # The vessel goes on, a little thinner; a thinner one still leaves it to the side.
+        onward = (-side * rng.uniform(0, 0.3), rng.uniform(0.8, 0.93))
+        aside = (side * rng.uniform(0.4, 1.1), rng.uniform(0.5, 0.7))
+        for turn, share in (onward, aside):
+            if radius * share > 0.3 / pixel_mm:
+                branches.append((curve[-1], heading + turn, radius * share, way + length))
     arrival = weighted / np.maximum(full, 1e-4)
     return VesselTree(full, arrival / max(float(arrival.max()), 1e-3))

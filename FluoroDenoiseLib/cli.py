@@ -7,38 +7,31 @@ FLUORODENOISE_TRACEBACK=1 the traceback follows. torch is imported by the comman
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
 import os
-import re
 import signal
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Iterable, NoReturn, Sequence
+from typing import TYPE_CHECKING, Iterable, Sequence
 
-from FluoroDenoiseLib import __version__
+from FluoroDenoiseLib.cli_arguments import make_parser
+
+if TYPE_CHECKING:
+    import argparse
 
 PACKAGE = Path(__file__).parent
-PRESETS = ("fast", "quality")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints look like all our others."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"fluorodenoise: {message[:1].upper()}{message[1:]}; see {self.prog} --help.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     warnings.showwarning = show_own_warning
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return options.command(options)
+        return COMMANDS[options.command](options)
     except (Exception, KeyboardInterrupt) as error:
         return complain(error)
     finally:
@@ -69,98 +62,6 @@ def show_own_warning(message: Warning | str, category: type, filename: str, *_: 
     """Print our own warnings as a line; others stay silent, since pydicom's repeat names and dates of patients."""
     if Path(filename).is_relative_to(PACKAGE):
         print(f"note: {message}", file=sys.stderr)
-
-
-def make_parser() -> Parser:
-    parser = Parser(prog="fluorodenoise", description="Clean pictures from noisy low-dose X-ray runs. For research use only.")
-    parser.add_argument("--version", action="version", version=f"fluorodenoise {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-
-    def command(function, name: str, summary: str) -> Parser:
-        made = commands.add_parser(name, help=summary, description=summary)
-        made.set_defaults(command=function)
-        return made
-
-    one = command(denoise, "denoise", "Denoise a run, or every run in a folder.")
-    one.add_argument("source", type=Path, metavar="IN", help="DICOM, NRRD, NIfTI, MHA, TIFF or .npy, or a folder of them")
-    one.add_argument("target", type=Path, metavar="OUT", help="a file of the same kind as IN; a folder if IN is one")
-    one.add_argument("--preset", choices=PRESETS, default="quality", help="quality (the default) looks at frames before and after, fast only before")
-    one.add_argument("--model", metavar="FOLDER", help="a model of your own instead of a preset")
-    add_device(one)
-    one.add_argument("--strength", type=share, default=1.0, metavar="0..1", help="0 leaves the run as it is, 1 (the default) is the full effect")
-    one.add_argument("--noise", type=noise_law, metavar="GAIN,PEDESTAL,READ",
-                     help="variance = gain * (grey - pedestal) + read^2, in grey levels, instead of estimating it")
-    one.add_argument("--compare", type=Path, metavar="PNG", help="also draw noisy | denoised | removed")
-    one.add_argument("--compare-frame", type=whole_number, metavar="N", help="the frame to draw, counted from 0 (default: the middle)")
-    one.add_argument("--residual", type=Path, metavar="OUT", help="also write what was removed, signed, as .npy or .nrrd")
-    one.add_argument("--tile", type=pixels, metavar="N", help="compute in tiles of N pixels to save memory")
-    one.add_argument("--overwrite", action="store_true", help="replace files that exist")
-
-    one = command(probe, "probe", "Say what this machine computes with, why, and how fast.")
-    one.add_argument("--json", action="store_true", help="print it for programs")
-
-    one = command(simulate, "simulate", "Simulate runs with known truth: one .dcm, or a folder of training runs.")
-    one.add_argument("target", type=Path, metavar="OUT", help="a .dcm file (its truth goes beside it) or a folder")
-    one.add_argument("--count", type=whole_number, default=1, metavar="N", help="how many runs, for a folder (default: 1)")
-    one.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the first run (default: 0); the next has S + 1")
-    one.add_argument("--settings", type=Path, metavar="JSON", help="fix some settings; what it leaves out is drawn at random for a folder")
-    one.add_argument("--ct", type=Path, metavar="FILE", help="project this CT volume instead of procedural anatomy")
-    one.add_argument("--overwrite", action="store_true", help="replace files that exist")
-
-    one = command(train, "train", "Train a model by a recipe; started again, it goes on where it stopped.")
-    one.add_argument("recipe", type=Path, metavar="RECIPE.json")
-    one.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder of the training runs")
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for model, log and checkpoints")
-
-    one = command(evaluate, "evaluate", "Measure the presets and their rivals on simulated scenes.")
-    one.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME", help="presets or model folders (default: fast quality)")
-    one.add_argument("--scenes", nargs="+", metavar="NAME", help="scenes to measure on (default: all)")
-    one.add_argument("--seeds", type=whole_number, default=3, metavar="N", help="simulated runs of each scene (default: 3)")
-    one.add_argument("--out", type=Path, metavar="DIR", help="write the table and pictures there")
-    one.add_argument("--ct", type=Path, metavar="FILE", help="CT volume to project for the scenes")
-    return parser
-
-
-def add_device(parser: Parser) -> None:
-    parser.add_argument("--device", type=device, default="auto", metavar="auto|cpu|cuda:N", help="where to compute (default: auto, a GPU if one can be used)")
-    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
-                        help="of the network (default: auto, float32 on the CPU and float16 on a GPU)")
-
-
-def device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device, which are auto, cpu, cuda:0, cuda:1 and so on")
-    return text
-
-
-def share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def whole_number(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
-
-
-def pixels(text: str) -> int:
-    if not text.isdecimal() or int(text) < 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels from 32 up")
-    return int(text)
-
-
-def noise_law(text: str) -> tuple[float, float, float]:
-    try:
-        gain, pedestal, read_noise = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers with commas: gain,pedestal,read noise") from None
-    return gain, pedestal, read_noise
 
 
 def denoise(options: argparse.Namespace) -> int:
@@ -227,7 +128,7 @@ def denoise_one(source: Path, target: Path, model, compute, settings, overwrite:
 
     def watch(frames: Iterable, count: int, facts: dict) -> Iterable:
         height, width = facts["size"]
-        say(f"{source}: {count} frames of {width}x{height}")
+        say(f"{source}: {frames_in_words(count)} of {width}x{height}")
         say(f"  noise: {describe_noise(facts)}")
         say(f"  device: {facts['device']} in {facts['precision']}: {facts['reason']}")
         for warning in facts["warnings"]:
@@ -235,9 +136,13 @@ def denoise_one(source: Path, target: Path, model, compute, settings, overwrite:
         return tqdm(frames, total=count, unit=" frames", desc="  denoising", leave=False, disable=None)
 
     report = denoise_file(source, target, model, compute, settings, overwrite, watch=watch, **targets)
-    say(f"{target}: {report.frames} frames by {model.name} in {report.seconds:.1f} s "
-        f"({report.frames / max(report.seconds, 1e-3):.2g} a second), {report.clipped} of {report.pixels} pixels clipped, "
-        f"mean changed by {100 * report.mean_change:+.3f} % of the grey range")
+    rate = report.frames / max(report.seconds, 1e-3)
+    say(f"{target}: {frames_in_words(report.frames)} by {model.name} in {report.seconds:.1f} s ({rate:.{1 if rate < 10 else 0}f} a second)")
+    say(f"  {report.clipped} of {report.pixels} pixels clipped, mean changed by {100 * report.mean_change:+.3f} % of the grey range")
+
+
+def frames_in_words(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def describe_noise(facts: dict) -> str:
@@ -309,7 +214,39 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    """Measure presets and rivals, each scene's rows as they are done, the table at the end."""
+    from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.evaluation import report
+    from FluoroDenoiseLib.evaluation.scenes import SCENES, evaluation_scenes, still_scene
+    from FluoroDenoiseLib.formats import read_run
+    from FluoroDenoiseLib.model_folder import load_model
+    from FluoroDenoiseLib.simulated_files import read_ct
+    from FluoroDenoiseLib.targets import make_folder
+    import numpy as np
+
+    if options.out:
+        make_folder(options.out)
+    compute = choose(options.device, options.precision)
+    models = [load_model(name, compute) for name in options.presets]
+    ct = read_ct(options.ct) if options.ct else None
+    names = SCENES if options.scenes is None else options.scenes
+    scenes = evaluation_scenes(names, options.seeds, options.size, options.frames, ct)
+    if options.still:
+        run, truth = (np.stack(list(read_run(path).frames)) for path in options.still)
+        scenes = itertools.chain(scenes, [still_scene(run, truth.mean(0))])
+    rows = []
+    for row in report.evaluate(models, scenes, compute, options.noise):
+        rows.append(row)
+        say(f"{row.scene} {row.seed}: {row.method} {row.setting}: {row.psnr:.2f} dB, {row.cpu_s:.3g} CPU seconds a frame")
+    remarks = (*report.left_out(), f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
+    say("")
+    say(report.table(report.summarise(rows)))
+    for remark in remarks:
+        say(remark)
+    if options.out:
+        report.write_report(rows, options.out, remarks)
+        say(f"{options.out}: table.md, rows.csv and rows.json are written")
+    return 0
 
 
 def train(options: argparse.Namespace) -> int:
@@ -330,3 +267,6 @@ def train(options: argparse.Namespace) -> int:
                 say(f"  step {progress.step} of {progress.steps}: {', '.join(f'{k} {v}' for k, v in losses.items())}")
     say(f"{options.out}: model.json, weights.safetensors and train.csv are written; use it with --model {options.out}")
     return 0
+
+
+COMMANDS = {"denoise": denoise, "probe": probe, "simulate": simulate, "train": train, "evaluate": evaluate}

@@ -9,7 +9,7 @@ numbers come out either way, because a frame is only ever restored from its own 
 from __future__ import annotations
 
 from collections import deque
-from typing import Iterable, Iterator, NamedTuple, Protocol, Sequence
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -18,17 +18,8 @@ from torch import Tensor
 from FluoroDenoiseLib.compute import Compute, choose
 from FluoroDenoiseLib.noise import NoiseEstimate, estimate_noise
 from FluoroDenoiseLib.recursion import BothWaysRecursion, Recursion
+from FluoroDenoiseLib.tiling import Restorer
 from FluoroDenoiseLib.windows import window_indices
-
-
-class Restorer(Protocol):
-    """What cleans the centre of a window; every denoising network is one."""
-
-    radius: int  # neighbours needed on each side, frames
-    guides: str  # predictions of the recursion that it wants: "none", "causal" or "both"
-
-    def __call__(self, windows: Tensor, guides: Tensor | None = None) -> Tensor:
-        """[B, 2*radius+1, H, W] and [B, 0, 2 or 4, H, W] -> [B, H, W], stabilised domain."""
 
 
 class Prepared(NamedTuple):

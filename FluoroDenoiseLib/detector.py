@@ -141,7 +141,8 @@ class Detector:
     def expect(self, quanta: Tensor) -> Tensor:
         """The expected stored value [T, H, W] of expected quanta [T, H + 2 margin, W + 2 margin].
 
-        Blurred, lagging and in the response's domain as what is read out. The vendor's recursion is left out on purpose: the truth of a moment holds nothing of the moment before.
+        Blurred, lagging and in the response's domain as what is read out; but the vendor's recursion is left out on
+        purpose: the truth of a moment holds nothing of the moment before.
         """
         mean = self._crop(_lagging(blur(quanta, self.correlation), self.lag))
         variance = self._variance(mean) / self._dose(len(quanta))

@@ -176,7 +176,8 @@ def find_noise(run: FluoroRun, given: PoissonGaussian | None) -> NoiseEstimate:
     except ValueError as error:
         if given is not None:
             return NoiseEstimate(given, 0.0, 0.0)
-        raise UnsupportedError(f"The noise of {run.source.name} cannot be estimated ({error}) State it with --noise.") from error
+        reason = str(error).rstrip(".")
+        raise UnsupportedError(f"{run.source.name}: {reason}, or state the noise with --noise GAIN,PEDESTAL,READ.") from error
     return found if given is None else replace(found, model=given)
 
 

@@ -98,7 +98,7 @@ def _heart_beat(phase: np.ndarray) -> np.ndarray:
 
 
 def look_through(layer: Tensor, displacement: np.ndarray) -> Tensor:
-    """The part of layer [H', W'] that a field of [H, W] sees, bicubic; zero displacement looks at the layer's middle."""
+    """What a field of [H, W] sees of layer [H', W'], bicubic; with no displacement it looks at the layer's middle."""
     height, width = displacement.shape[1:]
     full_height, full_width = layer.shape
     displacement = torch.from_numpy(displacement)

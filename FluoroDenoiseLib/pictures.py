@@ -35,7 +35,7 @@ def comparison(noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised",
     panels = [
         ("noisy", to_grey(noisy, low, high)),
         (title, to_grey(denoised, low, high)),
-        (f"removed, \N{PLUS-MINUS SIGN}{span:.3g} grey levels", to_grey(removed, -span, span)),
+        (f"removed, \N{PLUS-MINUS SIGN}{span:.{0 if span > 10 else 2}f} grey levels", to_grey(removed, -span, span)),
     ]
     if truth is not None:
         panels.append(("truth", to_grey(truth, low, high)))

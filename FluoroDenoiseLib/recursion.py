@@ -5,15 +5,17 @@ the flow, with its variance P; the gain is K = P / (P + 1); where the frame depa
 noise explains (motion not followed, a tool, contrast), P is raised first, so the new wins within a frame or two.
 """
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from FluoroDenoiseLib.motion import estimate_flow, smooth, warp
+from FluoroDenoiseLib.motion import doubled, estimate_flow, halved, leaves_frame, smooth, warp
+
+BLIND_VARIANCE = 1e4  # of a prediction from outside the image: the frame itself then decides
 
 
 class Step(NamedTuple):
@@ -55,49 +57,75 @@ def frame_noise_variance(frame: Tensor) -> Tensor:
     return torch.where(sigma > 1.5, sigma.square(), torch.ones_like(sigma))
 
 
+def variance_of_mean(sigma: float, correlation: float) -> float:
+    """The variance a Gaussian mean of sigma pixels leaves of unit noise whose neighbours correlate so along x and y."""
+    return min(1.0, (1 + 2 * correlation) ** 2 / (4 * math.pi * sigma**2))
+
+
 @dataclass(frozen=True)
 class Recursion:
     """Settings of the recursion; it holds no state, so one instance serves any number of runs."""
 
     noise_correlation: float = 0.0    # lag-1 spatial correlation of the noise
     process_variance: float = 0.002   # added by every step: what warping and small deformation lose
-    gate_sigma: float = 1.2           # pixels over which the innovation is averaged before it is judged
+    gate_sigma: float = 1.0           # pixels over which the innovation is averaged before it is judged
     gate_threshold: float = 4.0       # times its variance that a squared averaged innovation may reach
-    gate_gain: float = 2.0            # variance added per squared averaged innovation above that
+    gate_gain: float = 3.0            # variance added per squared averaged innovation above that
     gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
     guide_sigma: float = 1.0          # pixels of blur before motion is estimated
-    unknown_variance: float = 9.0     # what is claimed where nothing is known yet
+    detail_sigma: float = 6.0         # pixels; what is finer may move apart from the rest: tools, a second layer
+    choice_sigma: float = 2.0         # pixels over which the two motions are compared
+    choice_margin: float = 2.0        # log odds against the motion of the detail
+    unknown_variance: float = 9.0     # what is claimed where nothing is known; no variance reported is larger
 
     @torch.no_grad()
     def step(self, frame: Tensor, state: State | None = None) -> tuple[Step, State]:
         """Take one stabilised frame [H, W] and give its Step and the state for the next.
 
-        Without a past the prediction is the frame blurred beyond use (sigma 4 pixels) with variance `unknown_variance`.
+        Without a past the prediction is the frame blurred beyond use (sigma 4 pixels) and its variance
+        `unknown_variance`: the one prediction that is not independent of the frame, and it says so.
         """
         noise = frame_noise_variance(frame)
         if state is None:
-            unknown = torch.full_like(frame, self.unknown_variance)
-            step = Step(smooth(frame, 4.0), unknown, frame, noise.expand_as(frame).contiguous())
-            return step, State(step.estimate, step.variance)
-        guide = smooth(torch.stack([frame, state.estimate]), self.guide_sigma)
-        flow = estimate_flow(guide[:1], guide[1:])
-        return self.update(frame, noise, state, flow)
-
-    def update(self, frame: Tensor, noise: Tensor, state: State, flow: Tensor) -> tuple[Step, State]:
-        """Carry the state along the flow, judge it against the frame, and combine the two."""
-        prediction = warp(state.estimate, flow)
-        variance = warp(state.variance, flow, "bilinear") + self.process_variance
-        variance = (variance + self.surprise(frame - prediction, variance + noise)).clamp(max=self.unknown_variance)
-        gain = variance / (variance + noise)
-        estimate = prediction + gain * (frame - prediction)
-        step = Step(prediction, variance, estimate, gain * noise)
+            variance = noise.expand_as(frame).contiguous()
+            step = Step(smooth(frame, 4.0), torch.full_like(frame, self.unknown_variance), frame, variance)
+        else:
+            prediction, variance = self.predict(frame, noise, state)
+            innovation = frame - prediction
+            variance = variance + self.surprise(innovation, variance + noise)
+            gain = variance / (variance + noise)
+            claimed = variance.clamp(max=self.unknown_variance)
+            step = Step(prediction, claimed, prediction + gain * innovation, gain * noise)
         return step, State(step.estimate, step.variance)
+
+    def predict(self, frame: Tensor, noise: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """The state carried to this frame, [H, W] each, by whichever of two motions the frame speaks for at each pixel.
+
+        The first is smooth, the second that of the fine detail alone, since X-rays see layers through one another and
+        the anatomy's motion drowns a wire's. Where neither wins the prediction is their mean and the variance says so.
+        """
+        guide = smooth(torch.stack([frame, state.estimate]), self.guide_sigma)
+        coarse = smooth(halved(guide[:, None]), self.detail_sigma / 2)
+        detail = guide - doubled(coarse, *frame.shape)[:, 0]
+        flows = torch.cat([
+            estimate_flow(guide[:1], guide[1:]),
+            estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.05),
+        ])
+        predictions = warp(state.estimate.expand(2, 1, -1, -1), flows)[:, 0]
+        variances = warp(state.variance.expand(2, 1, -1, -1), flows, "bilinear")[:, 0] + self.process_variance
+        score = smooth(frame - predictions, self.gate_sigma).square() / (variances + noise)
+        score = smooth(score, self.choice_sigma) / variance_of_mean(self.gate_sigma, self.noise_correlation)
+        odds = 0.5 * (self.choice_sigma / self.gate_sigma) ** 2 * (score[0] - score[1]) - self.choice_margin
+        weights = torch.stack([torch.sigmoid(-odds), torch.sigmoid(odds)])
+        prediction = (weights * predictions).sum(0)
+        variance = (weights * (variances + (predictions - prediction).square())).sum(0)
+        return prediction, torch.where(leaves_frame(flows).all(0), BLIND_VARIANCE, variance)
 
     def surprise(self, innovation: Tensor, expected: Tensor) -> Tensor:
         """The variance to add where the locally averaged innovation is larger than its expected variance allows."""
-        samples = 4 * torch.pi * self.gate_sigma**2 / (1 + 2 * self.noise_correlation) ** 2
-        excess = smooth(innovation, self.gate_sigma).square() - self.gate_threshold / samples * expected
-        return self.gate_gain * smooth(excess.clamp(min=0), self.gate_spread)
+        allowed = self.gate_threshold * variance_of_mean(self.gate_sigma, self.noise_correlation) * expected
+        excess = (smooth(innovation, self.gate_sigma).square() - allowed).clamp(min=0)
+        return self.gate_gain * smooth(excess, self.gate_spread)
 
     def both_ways(self, frames: Iterable[Tensor], block: int = 16, lookahead: int = 8) -> Iterator[BothWays]:
         """Every frame [H, W] with what past and future say about it, holding at most block + lookahead frames."""
@@ -138,16 +166,17 @@ class BothWaysRecursion:
             frame, forward = self.held[index]
             backward, state = self.recursion.step(frame, state)
             if index < count:
-                ready.append(combine(frame, forward, backward))
+                ready.append(combine(frame, forward, backward, self.recursion.unknown_variance))
         self.held = self.held[count:]
         return ready[::-1]
 
 
-def combine(frame: Tensor, forward: Step, backward: Step) -> BothWays:
-    """Past, future and the frame itself, weighted by the inverse of their variances."""
-    precision = 1 / forward.variance + 1 / backward.prediction_variance
-    total = forward.estimate / forward.variance + backward.prediction / backward.prediction_variance
+def combine(frame: Tensor, forward: Step, backward: Step, unknown_variance: float) -> BothWays:
+    """Past with the frame itself, and the future where it knows anything, weighted by the inverse of their variances."""
+    future = backward.prediction_variance
+    information = torch.where(future < unknown_variance, 1 / future, 0)
+    variance = 1 / (1 / forward.variance + information)
+    estimate = variance * (forward.estimate / forward.variance + information * backward.prediction)
     return BothWays(
-        frame, forward.prediction, forward.prediction_variance, backward.prediction, backward.prediction_variance,
-        total / precision, 1 / precision,
+        frame, forward.prediction, forward.prediction_variance, backward.prediction, future, estimate, variance
     )

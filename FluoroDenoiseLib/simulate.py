@@ -36,9 +36,9 @@ MARGIN = 16  # pixels drawn round the field, so that blur and spots come from be
 class SimulatedRun:
     """Stored frames and their truth, all [T, H, W].
 
-    noisy: uint8 up to 8 bits, uint16 above. clean: float32, expected stored value, blurred, scattered and lagging as noisy
-    is, but never recursed. without_tools: float32, the same scene at the same dose with no tool in it. noise: the law of
-    noisy round clean, None where none of that form holds.
+    noisy: uint8 up to 8 bits, uint16 above. clean: float32, expected stored value, blurred, scattered and lagging as
+    noisy is, but never recursed. without_tools: float32, the same scene at the same dose with no tool in it. noise: the
+    law of noisy round clean, None where none of that form holds.
     """
 
     noisy: np.ndarray
@@ -142,7 +142,9 @@ def _part_of(slabs: np.ndarray, rng: np.random.Generator, height: int, width: in
     columns = min(slabs.shape[2], int(np.ceil(width / zoom)))
     # Rays that miss the body show nothing; of a few places take the one with most of it.
     places = [(rng.integers(slabs.shape[1] - rows + 1), rng.integers(slabs.shape[2] - columns + 1)) for _ in range(6)]
-    top, left = max(places, key=lambda place: slabs[:, place[0] :: 8, place[1] :: 8][:, : rows // 8, : columns // 8].mean())
+    coarse = slabs[:, ::8, ::8].sum(0)
+    body = [coarse[y // 8 : (y + rows) // 8, x // 8 : (x + columns) // 8].sum() for y, x in places]
+    top, left = places[int(np.argmax(body))]
     part = torch.from_numpy(np.array(slabs[:, top : top + rows, left : left + columns], np.float32))
     part = functional.interpolate(part[None], size=(height, width), mode="bicubic", align_corners=False)[0]
     flips = [axis for axis in (1, 2) if rng.random() < 0.5]
@@ -212,7 +214,7 @@ def _detector(settings: SimulationSettings, quanta: Tensor) -> Detector:
 
 
 def save_simulated(run: SimulatedRun, folder: Path | str) -> None:
-    """Write noisy.npy, clean.npy, without_tools.npy and settings.json into folder, which appears whole or not at all."""
+    """Write noisy.npy, clean.npy, without_tools.npy, settings.json into a folder that appears whole or not at all."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -235,8 +237,8 @@ def load_simulated(folder: Path | str) -> SimulatedRun:
     if not (folder / "settings.json").is_file():
         raise InputError(f"{folder} holds no simulated run (settings.json is missing); name a folder saved whole.")
     described = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in described["settings"].items()}
-    noise = described["noise"]
+    listed, noise = described["settings"].items(), described["noise"]
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in listed}
     return SimulatedRun(
         *(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("noisy", "clean", "without_tools")),
         noise=None if noise is None else PoissonGaussian(**noise),

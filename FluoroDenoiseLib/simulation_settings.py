@@ -43,8 +43,8 @@ class SimulationSettings:
 def random_settings(rng: np.random.Generator, **fixed) -> SimulationSettings:
     """One draw from the training distribution; fixed names settings that are not to be drawn.
 
-    Quanta 5 to 300 (a tenth up to 5000), a fifth of the detectors white, a seventh of the scenes still. Thin, faint, fast
-    wires are in every scene on purpose: they are what denoisers lose.
+    Quanta 5 to 300 (a tenth up to 5000), a fifth of the detectors white, a seventh of the scenes still. Thin, faint,
+    fast wires are in every scene on purpose: they are what denoisers lose.
     """
     still = rng.random() < 0.15
     quanta = _log_uniform(rng, 300, 5000) if rng.random() < 0.1 else _log_uniform(rng, 5, 300)

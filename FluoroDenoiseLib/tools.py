@@ -1,7 +1,7 @@
 """Guidewires, catheters, stents, markers and leads: what moves through a scene, drawn without jagged edges.
 
-A tool is a set of points along curves, dense enough that the sum of small Gaussian spots is a smooth line of attenuation;
-each point carries its width and height. Moving the points moves the tool by any fraction of a pixel.
+A tool is a set of points along curves, dense enough that the sum of small Gaussian spots is a smooth line of
+attenuation; each point carries its spot's size and height. Moving the points moves the tool by any fraction of a pixel.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def make_tool(
     attenuation: float,
     width_px: float,
 ) -> Tool:
-    """One tool of this kind at a random place; its body travels speed_px a frame on average, its curve bends as it goes.
+    """One tool of this kind at a random place; its body travels speed_px a frame on average and bends as it goes.
 
     attenuation: of a line, at its middle; width_px: full width at half maximum of a wire (catheters and stents take
     their own size from it). A lead lies still whatever the speed.
@@ -78,7 +78,7 @@ def make_tool(
 
 
 class Shape(NamedTuple):
-    """A tool at rest: points [N, 2]; spot sizes and heights [N]; along [N], 0 where it is held to 1 at its bending tip."""
+    """A tool at rest: points [N, 2]; spot sizes and heights [N]; along [N], 0 where held, 1 at the bending tip."""
 
     points: np.ndarray
     sigma: np.ndarray

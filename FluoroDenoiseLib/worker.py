@@ -208,15 +208,15 @@ def _denoise(request: dict, send: Callable, check: Check, models: ModelShelf) ->
 
 
 def _train(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib.jobs import train_recipe
     from FluoroDenoiseLib.recipe import load_recipe, recipe_from_dict
-    from FluoroDenoiseLib.training.loop import train
 
     runs, out = _require(request, "runs", "out")
     recipe = request.get("recipe")
     recipe = recipe_from_dict(recipe) if isinstance(recipe, dict) else load_recipe(*_require(request, "recipe"))
     send("started", count=recipe.steps, out=out)
     begin, step = time.monotonic(), 0
-    for progress in train(recipe, runs, out):
+    for progress in train_recipe(recipe, Path(runs), Path(out)):
         step = progress.step
         eta_s = progress.seconds / max(step, 1) * (progress.steps - step)
         send("step", index=step, count=progress.steps, losses=progress.losses, eta_s=round(eta_s, 2))

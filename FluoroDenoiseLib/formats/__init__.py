@@ -124,7 +124,8 @@ def _kind_to_write(path: Path, run: FluoroRun) -> str:
         raise UnsupportedError(f"An array in memory can be written as .npy or .tif; {path.name} asks for another kind.")
     if source.kind not in ("array", kind):
         raise UnsupportedError(
-            f"{source.name} is written as the kind of file that it is; give {path.stem} the ending {ENDINGS[source.kind]}."
+            f"{source.name} is written as the kind of file that it is; give {path.stem} the ending "
+            f"{ENDINGS[source.kind]}."
         )
     return kind
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from ..fluoro_run import ASSUMED_FRAME_TIME_S, FluoroRun, Source
 from ..intensity import IntensityScale
 from .lazy_frames import LazyFrames, PixelBlock, require_finite, require_supported
 from .stored_frames import StoredFrames
+
+# tifffile logs what it finds odd in a file; without a handler of its own that would go to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MM_PER_RESOLUTION_UNIT = {2: 25.4, 3: 10.0}  # inch, centimetre
 MM_PER_IMAGEJ_UNIT = {"mm": 1.0, "cm": 10.0, "micron": 1e-3, "um": 1e-3, "\\u00B5m": 1e-3}
@@ -36,7 +40,9 @@ def read_npy(path: Path) -> FluoroRun:
     """The run in a .npy file: [T, H, W], or one frame [H, W]."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python source: its parser has exceptions of its own
         raise InputError(f"{path.name} is not a NumPy file of plain numbers, or was cut short.") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path.name} holds several arrays; save one array as .npy.")
@@ -80,7 +86,7 @@ class TiffHeader:
     big: bool = False
     compressed: bool = False
     photometric: str = "minisblack"
-    description: str | None = None
+    description: bytes | None = None
     resolution: tuple[Any, Any] | None = None
     resolution_unit: int | None = None
 
@@ -126,7 +132,7 @@ def read_tiff(path: Path) -> FluoroRun:
     try:
         with tifffile.TiffFile(path) as file:
             first = file.pages[0]
-            _require_grey_pages(file, path.name)
+            _require_grey_pages(file, path)
             header = _tiff_header(file)
             frames = _contiguous_frames(file, path) or TiffPages(path, len(file.pages))
             spacing_mm, frame_time_s = _tiff_spacing(file, header), _imagej_frame_time(file)
@@ -138,8 +144,9 @@ def read_tiff(path: Path) -> FluoroRun:
     return _run(path, "tiff", frames, dtype, header, spacing_mm, frame_time_s)
 
 
-def _require_grey_pages(file, name: str) -> None:
-    first = file.pages[0]
+def _require_grey_pages(file, path: Path) -> None:
+    """All pages are grey, alike, and inside the file."""
+    first, name, size = file.pages[0], path.name, path.stat().st_size
     if first.samplesperpixel != 1 or int(first.photometric) not in (0, 1):
         raise UnsupportedError(f"{name} is a colour image; only grey images can be denoised.")
     for index, page in enumerate(file.pages):
@@ -148,20 +155,24 @@ def _require_grey_pages(file, name: str) -> None:
                 f"Page {index} of {name} is {page.shape} {page.dtype} but the first is {first.shape} {first.dtype}; "
                 "split the stack where the size or type changes."
             )
+        if any(at + length > size for at, length in zip(page.dataoffsets, page.databytecounts)):
+            raise InputError(f"{name} ends before page {index} does; the file was cut short.")
 
 
 def _tiff_header(file) -> TiffHeader:
     first = file.pages[0]
-    tags = {name: first.tags[name].value for name in ("XResolution", "YResolution", "ResolutionUnit") if name in first.tags}
-    resolution = tuple(Fraction(*tags[name]) for name in ("XResolution", "YResolution") if name in tags and tags[name][1])
+    pair = [first.tags[name].value for name in ("XResolution", "YResolution") if name in first.tags]
+    resolution = tuple(Fraction(*parts) for parts in pair if parts[1])
+    unit = first.tags["ResolutionUnit"].value if "ResolutionUnit" in first.tags else None
     return TiffHeader(
         byteorder=file.byteorder,
         big=file.is_bigtiff,
         compressed=int(first.compression) != 1,
         photometric=("miniswhite", "minisblack")[int(first.photometric)],
-        description=first.description or None,
+        # As bytes: a description may hold more than ASCII, the micro sign for one.
+        description=first.description.encode() or None,
         resolution=resolution if len(resolution) == 2 else None,
-        resolution_unit=int(tags["ResolutionUnit"]) if "ResolutionUnit" in tags else None,
+        resolution_unit=None if unit is None else int(unit),
     )
 
 

@@ -103,7 +103,8 @@ def _frame_times(header: Dataset, frames: int, name: str) -> tuple[tuple[float, 
     if frames == 1:
         return (0.0,), ()
     for steps_ms in _stated_steps_ms(header, frames):
-        if len(steps_ms) == frames - 1 and all(math.isfinite(step) and step >= 0 for step in steps_ms) and sum(steps_ms) > 0:
+        forwards = all(math.isfinite(step) and step >= 0 for step in steps_ms)
+        if len(steps_ms) == frames - 1 and forwards and sum(steps_ms) > 0:
             times = [0.0]
             for step in steps_ms:
                 times.append(times[-1] + step / 1000)
@@ -122,8 +123,11 @@ def _frame_times(header: Dataset, frames: int, name: str) -> tuple[tuple[float, 
 
 def _stated_steps_ms(header: Dataset, frames: int) -> list[list[float]]:
     """Steps between frames, ms, of every attribute that states them, the one that FrameIncrementPointer names first."""
-    vector = header.get("FrameTimeVector")
-    vector = [float(step) for step in (vector if hasattr(vector, "__len__") else [vector])] if vector else []
+    vector = header.get("FrameTimeVector") or []
+    if isinstance(vector, bytes):
+        # Beyond 64 kB, some 10,000 frames, it is stored as Unknown (PS3.5 6.2.2), which pydicom leaves undecoded.
+        vector = vector.decode("ascii").strip(" \0").split("\\")
+    vector = [float(step) for step in (vector if hasattr(vector, "__len__") else [vector])]
     time = header.get("FrameTime")
     constant = [float(time)] * (frames - 1) if time else []
     pointer = header.get("FrameIncrementPointer")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import struct
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom import Dataset
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom import Dataset, dcmwrite
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from ..errors import OutputError, UnsupportedError
+from ..errors import InputError, OutputError, UnsupportedError
 from ..fluoro_run import FluoroRun
 from .dicom_in import is_enhanced
 from .dicom_reading import quiet_pydicom, refusing_damage
@@ -67,17 +69,17 @@ def write_dicom(temporary: Path, frames: StoredFrames, run: FluoroRun, provenanc
 
 
 def write_header(file: BinaryIO, header: Dataset, name: str) -> None:
-    """The header without pixel data, Explicit VR Little Endian; OutputError if the header cannot be encoded."""
+    """The header without pixel data, Explicit VR Little Endian; InputError if what it holds cannot be encoded."""
+    encoded = io.BytesIO()  # pydicom reports unusable values as OSError too: they must not look like a full disk
     try:
         with quiet_pydicom():
-            FileDataset(None, header, file_meta=header.file_meta, preamble=b"\0" * 128).save_as(
-                file, enforce_file_format=True, implicit_vr=False, little_endian=True
-            )
-    except OSError:
-        raise
+            dcmwrite(encoded, header, enforce_file_format=True)
     except Exception as error:
         # The text of the exception may hold values of the patient.
-        raise OutputError(f"The header of {name} cannot be written again ({type(error).__name__}).") from None
+        raise InputError(
+            f"The header of {name} has values that no DICOM file can hold ({type(error).__name__}); repair it first."
+        ) from None
+    file.write(encoded.getbuffer())
 
 
 def write_pixels(file: BinaryIO, frames: StoredFrames, size: int) -> None:
@@ -114,8 +116,24 @@ def _remove_stale(derived: Dataset) -> None:
     for keyword in STALE:
         if keyword in derived:
             del derived[keyword]
-    # Private elements may hold the patient's identity or describe the old pixels.
-    derived.remove_private_tags()
+    _remove_private(derived)
+
+
+def _remove_private(dataset: Dataset) -> None:
+    """Private elements may hold the patient's identity or describe the old pixels.
+
+    Only sequences are decoded on the way: names and texts stay the bytes that they were.
+    """
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            del dataset[tag]
+        elif (dataset.get_item(tag).VR or _usual_vr(tag)) == "SQ":
+            for item in dataset[tag].value or ():
+                _remove_private(item)
+
+
+def _usual_vr(tag) -> str:
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else ""
 
 
 def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
@@ -131,6 +149,7 @@ def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance) -> 
     for moment in ("Series", "Content", "InstanceCreation"):
         setattr(derived, f"{moment}Date", date)
         setattr(derived, f"{moment}Time", time)
+    derived.preamble = b"\0" * 128
     derived.file_meta = FileMetaDataset()
     derived.file_meta.MediaStorageSOPClassUID = source.SOPClassUID
     derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
@@ -242,7 +261,8 @@ def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Proven
     # A functional group is either shared or per frame, never both.
     everywhere = per_frame if any("DerivationImageSequence" in groups for groups in per_frame) else list(shared)[:1]
     for groups in everywhere:
-        groups.DerivationImageSequence = Sequence([*groups.get("DerivationImageSequence", []), copy.deepcopy(derivation)])
+        earlier = groups.get("DerivationImageSequence", [])
+        groups.DerivationImageSequence = Sequence([*earlier, copy.deepcopy(derivation)])
     if not source.get("StudyInstanceUID") or not source.get("SeriesInstanceUID"):
         return
     evidence = Dataset()

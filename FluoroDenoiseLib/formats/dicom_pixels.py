@@ -79,6 +79,7 @@ def pixel_layout(header: Dataset, path: Path) -> PixelLayout:
         )
     if stored < 8:
         raise UnsupportedError(f"{name} has {stored}-bit pixels; 8 to 16 bits can be denoised.")
+    overlays = [0x6000 + 2 * number for number in range(16)]
     if high != stored - 1:
         raise InputError(f"{name} states HighBit {high} with BitsStored {stored}; it must be {stored - 1}.")
     return PixelLayout(
@@ -87,7 +88,7 @@ def pixel_layout(header: Dataset, path: Path) -> PixelLayout:
         columns=columns,
         stored_dtype=np.dtype(f"{'iu'[signed == 0]}{allocated // 8}"),
         bits_stored=stored,
-        embedded_overlays=any((0x6000 + 2 * k, 0x0102) in header and (0x6000 + 2 * k, 0x3000) not in header for k in range(16)),
+        embedded_overlays=any((group, 0x0102) in header and (group, 0x3000) not in header for group in overlays),
         transfer_syntax=header.file_meta.TransferSyntaxUID,
     )
 

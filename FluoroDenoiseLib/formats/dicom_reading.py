@@ -33,18 +33,17 @@ def quiet_pydicom() -> Iterator[None]:
 def refusing_damage(name: str, doing: str) -> Iterator[None]:
     """Whatever a decoder or parser throws inside the block becomes an InputError about `name`.
 
-    The original text is dropped, cause included: it may hold values of the patient.
+    The original text is not shown, nor in a traceback: it may hold values of the patient.
     """
-    kind = None
     try:
         with quiet_pydicom():
             yield
     except (FluoroDenoiseError, KeyboardInterrupt, SystemExit, GeneratorExit, StopIteration):
         raise
     except BaseException as error:  # a Rust decoder's panic is not an Exception
-        kind = type(error).__name__
-    if kind is not None:
-        raise InputError(f"{name} cannot be read: {doing} failed ({kind}); the file is damaged or was cut short.")
+        raise InputError(
+            f"{name} cannot be read: {doing} failed ({type(error).__name__}); the file is damaged or was cut short."
+        ) from None
 
 
 def whole_number(header: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
@@ -60,7 +59,9 @@ def whole_number(header: Dataset, keyword: str, path: Path, default: int | None 
 
 def functional_group(header: Dataset, keyword: str, frame: int = 0) -> Dataset:
     """The item of a functional group of an enhanced object that applies to a frame; empty where there is none."""
-    for groups, index in ((header.get("PerFrameFunctionalGroupsSequence"), frame), (header.get("SharedFunctionalGroupsSequence"), 0)):
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    shared = header.get("SharedFunctionalGroupsSequence")
+    for groups, index in ((per_frame, frame), (shared, 0)):
         if groups and index < len(groups) and groups[index].get(keyword):
             return groups[index].get(keyword)[0]
     return Dataset()

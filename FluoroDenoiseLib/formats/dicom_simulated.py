@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage
 
 from .. import __version__
@@ -34,11 +34,14 @@ def write_simulated(
     pixel_spacing_mm: tuple[float, float] = (0.2, 0.2),
     relationship: str = "LIN",
     description: str = "Simulated fluoroscopy",
+    linear_values: np.ndarray | None = None,
 ) -> WriteReport:
     """Write images [H, W] of stored values as a valid XA run of the patient "Simulated^Run", and say what was written.
 
     frames: any iterable, taken one at a time; rounded half to even and clipped to 0..2**bits - 1. bits: 8, 10, 12 or
-    16 (C.8.7.1). relationship: "LIN", "LOG" or "DISP". UIDs follow from the pixels, so the same run is the same object.
+    16 (C.8.7.1). relationship: "LIN", "LOG" or "DISP". linear_values: for LOG, the linear intensity, 0..65535, of
+    each of the 2**bits stored values, which such a run must carry; default: three decades over the range.
+    UIDs follow from the pixels, so the same run is the same object.
     """
     path = Path(path)
     if bits not in PIXEL_BITS:
@@ -48,13 +51,13 @@ def write_simulated(
     with tempfile.TemporaryFile() as pixels, whole_file(path) as temporary:
         count, clipped, shape, digest = _spool(frames, bits, pixels)
         header = _header(count, shape, bits, frame_time_s, pixel_spacing_mm, relationship, description, digest)
+        if relationship == "LOG":
+            header.ModalityLUTSequence = [_linearising_table(bits, linear_values)]
         pixels.seek(0)
         header.PixelData = pixels
         header["PixelData"].VR = "OW"
         with quiet_pydicom():
-            FileDataset(None, header, file_meta=header.file_meta, preamble=b"\0" * 128).save_as(
-                temporary, enforce_file_format=True
-            )
+            dcmwrite(temporary, header, enforce_file_format=True)
         read_dicom(temporary)
     return WriteReport(path, count, clipped, count * shape[0] * shape[1])
 
@@ -78,7 +81,7 @@ def _spool(frames: Iterable[np.ndarray], bits: int, pixels: BinaryIO) -> tuple[i
     if not count:
         raise InputError("A simulated run without frames cannot be written.")
     if pixels.tell() > MAX_PIXEL_BYTES:
-        raise UnsupportedError(f"The simulated run has {pixels.tell() / 2**30:.1f} GB; a DICOM file holds at most 4 GB.")
+        raise UnsupportedError(f"The run has {pixels.tell() / 2**30:.1f} GB; an uncompressed DICOM file holds 4 GB.")
     pixels.write(b"\0" * (pixels.tell() % 2))
     return count, clipped, shape, digest.hexdigest()
 
@@ -123,3 +126,17 @@ def _header(
     header.PositionerMotion = "STATIC"
     header.PositionerPrimaryAngle = header.PositionerSecondaryAngle = None
     return header
+
+
+def _linearising_table(bits: int, linear_values: np.ndarray | None) -> Dataset:
+    """C.8.7.1.1.2: a LOG image shall carry the Modality LUT that leads back to linear intensity."""
+    if linear_values is None:
+        linear_values = 65535 * np.expm1(np.linspace(0, np.log(1000), 2**bits)) / 999
+    if len(linear_values) != 2**bits:
+        raise ValueError(f"A table for {bits} bits has {2**bits} values; {len(linear_values)} were given.")
+    table = Dataset()
+    # The number of entries is 16 bits wide; 0 stands for 65536.
+    table.add_new("LUTDescriptor", "US", [2**bits % 2**16, 0, 16])
+    table.ModalityLUTType = "US"
+    table.add_new("LUTData", "OW", np.clip(np.rint(linear_values), 0, 65535).astype("<u2").tobytes())
+    return table

@@ -30,7 +30,9 @@ TYPES = {
     "f8": ("double",),
 }
 FRAME_KINDS = ("list", "time")
-COLOUR_KINDS = ("vector", "RGB-color", "RGBA-color", "HSV-color", "XYZ-color", "complex", "2-vector", "3-vector", "4-vector")
+COLOUR_KINDS = (
+    "vector", "RGB-color", "RGBA-color", "HSV-color", "XYZ-color", "complex", "2-vector", "3-vector", "4-vector"
+)  # fmt: skip
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6}
 
 
@@ -94,8 +96,11 @@ def _parse(lines: list[bytes]) -> tuple[dict[str, str], dict[str, str]]:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         match = re.match(r"([^#:][^:]*):(=| )(.*)", text)
         if match:
-            key, separator, value = match.groups()
-            (pairs if separator == "=" else fields)[key.strip() if separator == "=" else key.strip().lower()] = value.strip()
+            key, separator, value = (part.strip() for part in match.groups())
+            if separator == "=":
+                pairs[key] = value
+            else:
+                fields[key.lower()] = value
     return fields, pairs
 
 

@@ -64,21 +64,24 @@ class StoredFrames:
             self._hash.update(stored)
             yield stored
         if self.count != self._expected:
-            raise FluoroDenoiseError(f"{self._name} has {self._expected} frames but the result ended after {self.count}.")
+            raise self._wrong(f"it has {self._expected} frames but the result ended after {self.count}")
 
     def _stored(self, frame: np.ndarray) -> np.ndarray:
         if self.count == self._expected:
-            raise FluoroDenoiseError(f"{self._name} has {self._expected} frames but the result has more.")
+            raise self._wrong(f"it has {self._expected} frames but the result has more")
         if frame.shape != self.shape:
-            raise FluoroDenoiseError(f"Frame {self.count} of the result is {frame.shape}; {self._name} is {self.shape}.")
+            raise self._wrong(f"frame {self.count} of the result is {frame.shape}, not {self.shape}")
         if not np.isfinite(frame).all():
-            raise FluoroDenoiseError(f"Frame {self.count} of the result for {self._name} has values that are not finite.")
+            raise self._wrong(f"frame {self.count} of the result has values that are not finite")
         if self._range is not None:
             low, high = self._range
             frame = np.rint(frame)
             self.clipped += int(np.count_nonzero((frame < low) | (frame > high)))
             frame = np.clip(frame, low, high)
         return np.ascontiguousarray(frame, self.dtype)
+
+    def _wrong(self, reason: str) -> FluoroDenoiseError:
+        return FluoroDenoiseError(f"{self._name} was not denoised rightly: {reason}.")
 
     @property
     def bytes(self) -> int:

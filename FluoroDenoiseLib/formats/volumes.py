@@ -11,6 +11,7 @@ import gzip
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -137,9 +138,10 @@ def write_volume(temporary: Path, frames: StoredFrames, run: FluoroRun, path: Pa
     header: VolumeHeader = run.source.header
     if run.source.kind == "nifti":
         zipped = path.name.lower().endswith(".gz")
-        with open(temporary, "wb") as plain, gzip.GzipFile(fileobj=plain, mode="wb", mtime=0) if zipped else plain as file:
-            file.write(header.text)
-            _write_pixels(file, frames, header)
+        with open(temporary, "wb") as plain:
+            with gzip.GzipFile(fileobj=plain, mode="wb", mtime=0) if zipped else nullcontext(plain) as file:
+                file.write(header.text)
+                _write_pixels(file, frames, header)
         return
     with open(temporary, "w+b") as file:
         if header.compression == "none":

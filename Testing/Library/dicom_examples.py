@@ -15,7 +15,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     EnhancedXAImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -24,6 +26,7 @@ from pydicom.uid import (
 )
 
 PROVENANCE = Provenance("0.1.0", "fast", "ab" * 32, 1.0, "preset fast")
+OLD_SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRBigEndian]
 COMPRESSED = {"RLE": RLELossless, "J2K": JPEG2000Lossless, "JPEG-LS": JPEGLSLossless, "JPEG lossless": JPEGLosslessSV1}
 
 
@@ -86,6 +89,21 @@ def compressed(path: Path, syntax: UID) -> Path:
     except (RuntimeError, NotImplementedError) as error:
         pytest.skip(f"no encoder for {syntax.name}: {error}")
     header.save_as(path)
+    return path
+
+
+def reencoded(path: Path, syntax: UID) -> Path:
+    """The file in another uncompressed encoding."""
+    header = dcmread(path)
+    pixels = np.frombuffer(header.PixelData, "<u2")
+    again = Dataset()
+    for element in header:
+        again.add(element)
+    again.file_meta = header.file_meta
+    again.file_meta.TransferSyntaxUID = syntax
+    again.PixelData = pixels.astype("<u2" if syntax.is_little_endian else ">u2").tobytes()
+    again["PixelData"].VR = "OW"
+    again.save_as(path, enforce_file_format=True)
     return path
 
 

@@ -170,6 +170,15 @@ def test_ramp_up_frames_are_left_out():
     assert any("ramp-up" in sentence for sentence in estimate.warnings)
 
 
+def test_the_whole_picture_may_pan():
+    rng = np.random.default_rng(16)
+    large = np.kron(smooth_field(rng), np.ones((2, 2)))
+    counts = 200 * np.exp(0.4 * np.stack([large[5 * t : 5 * t + SIZE, 6 * t : 6 * t + SIZE] for t in range(16)]))
+    estimate = estimate_noise((4 * rng.poisson(counts)).astype(np.uint16))
+    assert_sigma_within(estimate, counts * 4, lambda grey: 4 * grey, 0.05)
+    assert abs(estimate.spatial_correlation) < 0.05
+
+
 def test_a_black_border_does_not_spoil_the_estimate():
     rng = np.random.default_rng(10)
     counts = moving_transmission(seed=11) * 30

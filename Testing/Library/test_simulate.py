@@ -24,8 +24,9 @@ def flat_detector(**changes) -> Detector:
     """A 16-bit linear clinic detector of 100 grey levels a quantum with hardly any read noise."""
     response = Response("LIN", top=50000.0, dark_quanta=1.0, bright_quanta=499.0, knee_quanta=0.4, pedestal=100.0)
     plain = Detector(
-        response, bits=16, correlation=0.30, read_noise_quanta=0.3, lag=0.0, vendor_recursion=0.0, ramp_up=False, margin=16
-    )
+        response, bits=16, correlation=0.30, read_noise_quanta=0.3,
+        lag=0.0, vendor_recursion=0.0, ramp_up=False, margin=16,
+    )  # fmt: skip
     return replace(plain, **changes)
 
 

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+
+from FluoroDenoiseLib.compute import choose
+from FluoroDenoiseLib.errors import InputError
+from FluoroDenoiseLib.evaluation.metrics import psnr
+from FluoroDenoiseLib.evaluation.report import Row, evaluate, left_out, summarise, table, write_report
+from FluoroDenoiseLib.evaluation.rivals import RIVALS, Rival, recursive_filter, timed
+from FluoroDenoiseLib.evaluation.scenes import EvaluationScene, evaluation_scenes, still_scene
+from FluoroDenoiseLib.model_folder import Model
+from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
+
+LAW = NoiseEstimate(PoissonGaussian(2.0, 10.0, 3.0), 0.0, 0.0)
+CPU = choose("cpu")
+
+
+@pytest.fixture
+def scene():
+    """A still wave with a dark line across it, and noise of LAW."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:48, :48]
+    without = np.broadcast_to(150 + 60 * np.sin(row / 8) * np.cos(column / 9), (6, 48, 48)).copy()
+    clean = without.copy()
+    clean[:, :, 20:22] *= 0.8
+    noisy = 10 + 2 * rng.poisson((clean - 10) / 2) + 3 * rng.standard_normal(clean.shape)
+    near = np.zeros(clean.shape, bool)
+    near[:, :, 16:26] = True
+    return EvaluationScene("wave", 0, noisy, clean, without, near, LAW)
+
+
+@pytest.mark.parametrize("rival", RIVALS[1:], ids=lambda rival: rival.name)
+def test_every_rival_improves_a_still_scene_and_keeps_its_mean(rival, scene):
+    if rival.missing:
+        pytest.skip(rival.missing)
+    result = timed(rival, scene.noisy[:3], LAW, rival.settings[0])
+    assert result.estimate.shape == (3, 48, 48) and result.cpu_s >= 0
+    assert psnr(result.estimate, scene.clean[:3], scene.span) > psnr(scene.noisy[:3], scene.clean[:3], scene.span) + 0.5
+    assert abs(result.estimate.mean() - scene.clean[:3].mean()) < 1.5
+
+
+def test_the_recursive_filter_is_its_recursion():
+    noisy = np.random.default_rng(1).random((4, 2, 2)).astype(np.float32)
+    filtered = recursive_filter(noisy, LAW, 0.2)
+    assert np.allclose(filtered[3], 0.2 * noisy[3] + 0.8 * filtered[2])
+
+
+def test_a_rival_without_its_package_is_left_out_with_a_sentence(scene):
+    absent = Rival("magic", (1.0,), "", recursive_filter, needs="no_such_package")
+    assert list(evaluate([], [scene], CPU, rivals=[absent])) == []
+    assert left_out([absent]) == ("magic is left out: the Python package no_such_package is not installed.",)
+
+
+def test_a_rival_is_judged_with_its_best_setting(scene):
+    rival = Rival("recursive", (1.0, 0.1, 0.3), "weight", recursive_filter, frame_by_frame=False)
+    rows = list(evaluate([], [scene], CPU, noise="true", rivals=[rival, RIVALS[0]]))
+    assert rows[0].setting in ("0.1 weight", "0.3 weight") and rows[0].psnr > rows[1].psnr + 2
+    assert rows[1].contrast == pytest.approx(1, abs=0.1) and rows[0].sigma_ratio == 1
+
+
+def test_all_methods_are_told_the_same_noise(scene):
+    told = []
+    spy = Rival("spy", (0.0,), "", lambda noisy, noise, _: told.append(noise) or noisy)
+    list(evaluate([], [scene], CPU, rivals=[spy, spy]))
+    assert told[0] == told[1] and told[0] != LAW
+
+
+def test_our_models_are_judged_like_the_rest(scene):
+    class Centre:
+        radius, guides = 1, "none"
+
+        def __call__(self, windows, guides=None):
+            return windows[:, 1]
+
+    model = Model(Centre(), card={}, name="does nothing", sha256="")
+    noisy, ours = evaluate([model], [scene], CPU, rivals=RIVALS[:1])
+    assert ours.method == "does nothing" and ours.psnr == pytest.approx(noisy.psnr, abs=0.2)
+
+
+def test_ceilings_come_after_the_methods(scene):
+    clear = EvaluationScene("wave", 0, scene.noisy, scene.clean, scene.without_tools, scene.near, LAW,
+                            lambda: iter([("truth", scene.clean[scene.judged])]))  # fmt: skip
+    rows = list(evaluate([], [clear], CPU, rivals=RIVALS[:1]))
+    assert [row.method for row in rows] == ["noisy", "truth"] and rows[1].contrast == pytest.approx(1)
+
+
+def test_the_report_holds_every_row_and_the_means_of_the_seeds(tmp_path):
+    rows = [Row("q8", seed, "ours", "", 30.0 + seed, math.nan, math.nan, 0.9, 0.1, 1.0) for seed in (0, 2)]
+    summary = summarise(rows)
+    assert len(summary) == 1 and summary[0].psnr == 31 and summary[0].psnr_spread == 1 and summary[0].seeds == 2
+    assert "31.00 (1.00)" in table(summary) and "nan" not in table(summary)
+    write_report(rows, tmp_path / "new", ["BM3D is left out."])
+    assert "BM3D is left out." in (tmp_path / "new" / "table.md").read_text()
+    assert len((tmp_path / "new" / "rows.csv").read_text().splitlines()) == 3
+    assert "NaN" not in (tmp_path / "new" / "rows.json").read_text()
+
+
+def test_simulated_scenes_can_be_made_again():
+    first, second = (next(evaluation_scenes(["q30"], seeds=1, size=64, frames=5)) for _ in range(2))
+    assert np.array_equal(first.noisy, second.noisy) and first.near.any()
+    assert first.noise("true").model.gain > 0
+    with pytest.raises(InputError, match="not known"):
+        next(evaluation_scenes(["moon"]))
+
+
+def test_a_still_run_is_judged_by_its_reference_without_its_drift():
+    truth = np.linspace(100.0, 200.0, 400).reshape(20, 20)
+    scene = still_scene(np.stack([truth, 1.1 * truth]), truth)
+    assert psnr(scene.noisy, scene.clean, scene.span) > 150
+    with pytest.raises(InputError, match="true noise"):
+        scene.noise("true")
