@@ -177,39 +177,55 @@ def probe(options: argparse.Namespace) -> int:
 
 def simulate(options: argparse.Namespace) -> int:
     """Write one simulated DICOM run with its truth, or a folder of runs as training wants them."""
-    from FluoroDenoiseLib.errors import OutputError
-    from FluoroDenoiseLib.simulate import SimulationSettings, save_simulated
-    from FluoroDenoiseLib.simulated_files import draw_run, read_ct, read_settings, save_as_xa, save_truth
-    from FluoroDenoiseLib.targets import UsageError, check_folder, make_folder
-    from tqdm import tqdm
+    from FluoroDenoiseLib.simulated_files import read_ct, read_settings
+    from FluoroDenoiseLib.targets import UsageError
 
     fixed = read_settings(options.settings) if options.settings else {}
     ct = read_ct(options.ct) if options.ct else None
     if options.target.suffix == ".dcm":
-        truth = options.target.with_name(f"{options.target.stem}_truth.nrrd")
         if options.count != 1:
             raise UsageError("--count is for a folder of runs; give a folder, or leave it out.")
-        for path in (options.target, truth):
-            if path.exists() and not options.overwrite:
-                raise OutputError(f"{path} exists already; choose another name, or add --overwrite.")
-        check_folder(options.target.parent)
-        run = draw_run(SimulationSettings(**fixed), options.seed, ct)
-        save_as_xa(run, options.target)
-        save_truth(run, truth)
-        frames, height, width = run.noisy.shape
-        say(f"{options.target}: {frames} frames of {width}x{height}, {run.settings.quanta:g} quanta a pixel; truth in {truth}")
-        return 0
+        return simulate_one(options, fixed, ct)
     if options.target.suffix in (".npy", ".nrrd", ".tif", ".tiff", ".mha", ".nii"):
         raise UsageError(f"One run is simulated as .dcm, many as a folder; {options.target.name} is neither.")
+    return simulate_folder(options, fixed, ct)
+
+
+def simulate_one(options: argparse.Namespace, fixed: dict, ct: tuple | None) -> int:
+    from FluoroDenoiseLib.errors import OutputError
+    from FluoroDenoiseLib.simulate import SimulationSettings
+    from FluoroDenoiseLib.simulated_files import one_run, save_as_xa, save_truth
+    from FluoroDenoiseLib.targets import check_folder
+
+    truth = options.target.with_name(f"{options.target.stem}_truth.nrrd")
+    for path in (options.target, truth):
+        if path.exists() and not options.overwrite:
+            raise OutputError(f"{path} exists already; choose another name, or add --overwrite.")
+    check_folder(options.target.parent)
+    run = one_run(SimulationSettings(**fixed), options.seed, ct)
+    save_as_xa(run, options.target)
+    save_truth(run, truth)
+    frames, height, width = run.noisy.shape
+    say(f"{options.target}: {frames_in_words(frames)} of {width}x{height}, {run.settings.quanta:g} quanta a pixel; truth in {truth}")
+    return 0
+
+
+def simulate_folder(options: argparse.Namespace, fixed: dict, ct: tuple | None) -> int:
+    """Runs are made in a fixed order, so what an interrupted start has made need not be made again."""
+    from FluoroDenoiseLib.simulate import save_simulated
+    from FluoroDenoiseLib.targets import make_folder
+    from FluoroDenoiseLib.training.scenes import training_runs
+    from tqdm import tqdm
+
     make_folder(options.target)
-    made = 0
-    for seed in tqdm(range(options.seed, options.seed + options.count), unit=" runs", disable=None):
-        folder = options.target / f"run_{seed:05d}"
+    folders = [options.target / f"run_{options.seed:03d}_{index:05d}" for index in range(options.count)]
+    there = len(list(itertools.takewhile(Path.exists, folders)))
+    runs = training_runs(options.count - there, options.seed, ct, there, **fixed)
+    for folder, run in zip(folders[there:], tqdm(runs, total=options.count - there, unit=" runs", disable=None)):
         if not folder.exists():
-            save_simulated(draw_run(fixed, seed, ct), folder)
-            made += 1
-    there = f", {options.count - made} were there already" if made < options.count else ""
-    say(f"{options.target}: {made} runs simulated{there}, each with its truth")
+            save_simulated(run, folder)
+    before = f", {there} were there already" if there else ""
+    say(f"{options.target}: {options.count - there} runs simulated{before}, each with its truth")
     return 0
 
 
@@ -265,7 +281,7 @@ def train(options: argparse.Namespace) -> int:
             bar.update(progress.step - bar.n)
             if bar.disable:
                 say(f"  step {progress.step} of {progress.steps}: {', '.join(f'{k} {v}' for k, v in losses.items())}")
-    say(f"{options.out}: model.json, weights.safetensors and train.csv are written; use it with --model {options.out}")
+    say(f"{options.out}: model.json, weights.safetensors, train.csv and train.png are written; use it with --model {options.out}")
     return 0
 
 

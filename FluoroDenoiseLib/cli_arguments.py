@@ -51,9 +51,9 @@ def make_parser() -> Parser:
     one = command("simulate", "Simulate runs with known truth: one .dcm, or a folder of training runs.")
     one.add_argument("target", type=Path, metavar="OUT", help="a .dcm file (its truth goes beside it) or a folder")
     one.add_argument("--count", type=whole_number, default=1, metavar="N", help="how many runs, for a folder (default: 1)")
-    one.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the first run (default: 0); the next has S + 1")
-    one.add_argument("--settings", type=Path, metavar="JSON", help="fix some settings; what it leaves out is drawn at random for a folder")
-    one.add_argument("--ct", type=Path, metavar="FILE", help="project this CT volume instead of procedural anatomy")
+    one.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the run, or of the whole folder (default: 0)")
+    one.add_argument("--settings", type=Path, metavar="JSON", help="fix some settings; the others are drawn at random in a folder")
+    one.add_argument("--ct", type=Path, metavar="FILE", help="project this CT volume; in a folder every second run does, its left half only")
     one.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
     one = command("train", "Train a model by a recipe; started again, it goes on where it stopped.")

@@ -6,6 +6,7 @@ quick; torch comes in with the first job.
 
 from __future__ import annotations
 
+import csv
 import errno
 import sys
 import time
@@ -13,7 +14,7 @@ from collections import deque
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from FluoroDenoiseLib.fluoro_run import FluoroRun
     from FluoroDenoiseLib.model_folder import Model
     from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
+    from FluoroDenoiseLib.simulate import SimulatedRun
     from FluoroDenoiseLib.training.loop import Progress
 
 Watch = Callable[[Iterable, int, dict], Iterable]
@@ -200,12 +202,14 @@ def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
     return Provenance(__version__, model.name, model.sha256, settings.strength, parameters)
 
 
-def train_recipe(recipe, runs: Path, out: Path) -> Iterator[Progress]:
-    """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without."""
+def train_recipe(recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+    """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without.
+
+    Leaves in `out` what run_training leaves, and train.png with the losses, also when its caller stops it early. check()
+    is called before every run is prepared, which takes seconds each, and may raise.
+    """
     from FluoroDenoiseLib.compute import choose
-    from FluoroDenoiseLib.formats import find_runs, read_run
     from FluoroDenoiseLib.recipe import PretrainRecipe
-    from FluoroDenoiseLib.simulate import load_simulated
     from FluoroDenoiseLib.training.pretrain import pretrain
     from FluoroDenoiseLib.training.teacher import train_teacher
 
@@ -214,14 +218,49 @@ def train_recipe(recipe, runs: Path, out: Path) -> Iterator[Progress]:
     make_folder(out)
     compute = choose(precision=recipe.precision)
     if isinstance(recipe, PretrainRecipe):
-        folders = sorted(path.parent for path in runs.rglob("clean.npy"))
-        if not folders:
-            raise InputError(f"{runs} holds no simulated runs; make some with: fluorodenoise simulate {runs} --count 40")
-        return pretrain(recipe, (load_simulated(folder) for folder in folders), out, compute)
-    files = [path for path in find_runs(runs) if path.name not in ("clean.npy", "without_tools.npy")]
+        training = pretrain(recipe, _simulated_runs(runs, check), out, compute)
+    else:
+        training = train_teacher(recipe, _noisy_runs(runs), out, compute)
+    try:
+        yield from training
+    finally:
+        _draw_losses(out)
+
+
+def _simulated_runs(folder: Path, check: Callable[[], None]) -> Iterator[SimulatedRun]:
+    from FluoroDenoiseLib.simulate import load_simulated
+
+    found = sorted(path.parent for path in folder.rglob("clean.npy"))
+    if not found:
+        raise InputError(f"{folder} holds no simulated runs; make some with: fluorodenoise simulate {folder} --count 40")
+    for run_folder in found:
+        check()
+        yield load_simulated(run_folder)
+
+
+def _noisy_runs(folder: Path) -> list[Sequence[np.ndarray]]:
+    from FluoroDenoiseLib.formats import find_runs, read_run
+
+    files = [path for path in find_runs(folder) if path.name not in ("clean.npy", "without_tools.npy")]
     if not files:
-        raise InputError(f"{runs} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy runs.")
-    return train_teacher(recipe, [read_run(path).frames for path in files], out, compute)
+        raise InputError(f"{folder} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy runs.")
+    return [read_run(path).frames for path in files]
+
+
+def _draw_losses(folder: Path) -> None:
+    """Draw train.png from train.csv, if the training came so far."""
+    from FluoroDenoiseLib.pictures import curves, save_picture
+
+    log = folder / "train.csv"
+    if not log.exists():
+        return
+    with open(log, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name not in ("step", "learning_rate")] if rows else []
+    if len(names) == 2:
+        names.remove("sum")  # of one loss it is that loss
+    series = {name: [float(row[name]) for row in rows] for name in names}
+    save_picture(curves(series, [int(row["step"]) for row in rows], "step"), folder / "train.png")
 
 
 def explain(error: BaseException) -> tuple[int, str]:

@@ -22,7 +22,9 @@ CAPTION = 26
 SMALLEST_PANEL = 320
 
 
-def comparison(noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised", truth: np.ndarray | None = None) -> Image.Image:
+def comparison(
+    noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised", truth: np.ndarray | None = None, truth_title: str = "truth"
+) -> Image.Image:
     """Return noisy | denoised | removed, and the truth where it is known, as one captioned picture.
 
     noisy, denoised, truth: [H, W], stored values. All but the removed noise share one window: the 0.5th to 99.5th
@@ -38,7 +40,7 @@ def comparison(noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised",
         (f"removed, \N{PLUS-MINUS SIGN}{span:.{0 if span > 10 else 2}f} grey levels", to_grey(removed, -span, span)),
     ]
     if truth is not None:
-        panels.append(("truth", to_grey(truth, low, high)))
+        panels.append((truth_title, to_grey(truth, low, high)))
     return side_by_side(panels)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from FluoroDenoiseLib.errors import InputError, UnsupportedError
 from FluoroDenoiseLib.formats.dicom_simulated import PIXEL_BITS, write_simulated
 from FluoroDenoiseLib.formats.whole_file import whole_file
-from FluoroDenoiseLib.simulate import SimulatedRun, SimulationSettings, ct_slabs, random_settings, simulate
+from FluoroDenoiseLib.simulate import SimulatedRun, SimulationSettings, ct_slabs, simulate
 
 TRUTH_STEPS = 4096  # over the stored range; rounding to them leaves 83 dB, and compresses four times smaller
 
@@ -50,16 +50,11 @@ def read_ct(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
     return SimpleITK.GetArrayFromImage(volume), tuple(reversed(volume.GetSpacing()))
 
 
-def draw_run(settings: SimulationSettings | dict, seed: int, ct: tuple[np.ndarray, tuple[float, float, float]] | None) -> SimulatedRun:
-    """Simulate one run. settings: all of them, or a dict of the fixed ones, the others drawn from the training
-    distribution by `seed`. ct: what read_ct gave, seen from an angle that `seed` draws, within 60 degrees of frontal.
-    """
-    rng = np.random.default_rng([seed, 3])
-    if isinstance(settings, dict):
-        settings = random_settings(rng, **settings)
+def one_run(settings: SimulationSettings, seed: int, ct: tuple[np.ndarray, tuple[float, float, float]] | None) -> SimulatedRun:
+    """Simulate one run. ct: what read_ct gave, seen from the front, or None for the anatomy of the settings."""
     if ct is None:
         return simulate(settings, seed)
-    slabs = ct_slabs(*ct, angle_deg=float(rng.uniform(-60, 60)), pixel_mm=settings.pixel_mm, seed=seed)
+    slabs = ct_slabs(*ct, angle_deg=0.0, pixel_mm=settings.pixel_mm)
     return simulate(replace(settings, anatomy="slabs"), seed, slabs)
 
 

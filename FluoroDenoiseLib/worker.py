@@ -216,7 +216,7 @@ def _train(request: dict, send: Callable, check: Check, models: ModelShelf) -> d
     recipe = recipe_from_dict(recipe) if isinstance(recipe, dict) else load_recipe(*_require(request, "recipe"))
     send("started", count=recipe.steps, out=out)
     begin, step = time.monotonic(), 0
-    for progress in train_recipe(recipe, Path(runs), Path(out)):
+    for progress in train_recipe(recipe, Path(runs), Path(out), check):
         step = progress.step
         eta_s = progress.seconds / max(step, 1) * (progress.steps - step)
         send("step", index=step, count=progress.steps, losses=progress.losses, eta_s=round(eta_s, 2))

@@ -16,15 +16,20 @@ from FluoroDenoiseLib.model_folder import load_model
 from FluoroDenoiseLib.pictures import GAP, PAPER, comparison, save_picture
 
 DOCS = Path(__file__).resolve().parent
-ROWS = (("moving_xa.dcm", "moving_xa_truth.nrrd", 8), ("still_2bm.tif", "still_2bm_reference.tif", 8))
+ROWS = (
+    ("moving_xa.dcm", "moving_xa_truth.nrrd", "truth"),
+    ("still_2bm.tif", "still_2bm_reference.tif", "mean of 48 other frames"),
+)
+SHOWN = 8
 
 
-def row(noisy_name: str, truth_name: str, index: int, model_name: str) -> Image.Image:
+def row(noisy_name: str, truth_name: str, truth_title: str, model_name: str) -> Image.Image:
     compute = choose()
     model = load_model(model_name, compute)
     noisy, truth = (np.stack(list(read_run(DOCS / "samples" / name).frames)) for name in (noisy_name, truth_name))
     clean = denoise(noisy, model, compute=compute)
-    return comparison(noisy[index], clean[index], f"denoised ({model.name})", truth[min(index, len(truth) - 1)])
+    shown_truth = truth[min(SHOWN, len(truth) - 1)]
+    return comparison(noisy[SHOWN], clean[SHOWN], f"denoised ({model.name})", shown_truth, truth_title)
 
 
 if __name__ == "__main__":

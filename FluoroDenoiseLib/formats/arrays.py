@@ -48,7 +48,11 @@ def read_npy(path: Path) -> FluoroRun:
         raise InputError(f"{path.name} holds several arrays; save one array as .npy.")
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise InputError(f"{path.name} has the shape {array.shape}; a run is frames x rows x columns, none of them 0.")
-    return _run(path, "npy", ArrayFrames(array.reshape(-1, *array.shape[-2:])), array.dtype, array.shape)
+    stack = array.reshape(-1, *array.shape[-2:])
+    # Pages of a mapped file count as memory of the process as long as there is room; frames that are read do not.
+    in_order = array.flags.c_contiguous
+    frames = PixelBlock(path, path.name, array.offset, array.dtype, *stack.shape).lazy() if in_order else ArrayFrames(stack)
+    return _run(path, "npy", frames, array.dtype, array.shape)
 
 
 def write_npy(temporary: Path, frames: StoredFrames, run: FluoroRun, path: Path) -> None:
@@ -214,6 +218,7 @@ def write_tiff(temporary: Path, frames: StoredFrames, run: FluoroRun, path: Path
     header: TiffHeader = run.source.header or TiffHeader()
     # 32-bit offsets end at 4 GB; leave a page table's worth of room.
     big = header.big or frames.bytes > 2**32 - 2**25
+    resolution = header.resolution and tuple(value.as_integer_ratio() for value in header.resolution)
     with warnings.catch_warnings(), tifffile.TiffWriter(temporary, bigtiff=big, byteorder=header.byteorder) as file:
         warnings.simplefilter("ignore")
         for index, frame in enumerate(frames):
@@ -223,7 +228,7 @@ def write_tiff(temporary: Path, frames: StoredFrames, run: FluoroRun, path: Path
                 photometric=header.photometric,
                 compression="zlib" if header.compressed else None,
                 description=header.description if index == 0 else None,
-                resolution=header.resolution,
+                resolution=resolution,
                 resolutionunit=header.resolution_unit,
                 software="FluoroDenoise",
                 metadata=None,

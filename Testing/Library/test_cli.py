@@ -161,19 +161,30 @@ def test_simulated_runs_of_a_folder_differ_and_can_be_trained_on(tmp_path, model
     settings.write_text('{"size": [48, 48], "frames": 3}')
     recipe.write_text(json.dumps(recipe_to_dict(TINY)))
     runs, out = str(tmp_path / "runs"), tmp_path / "trained"
-    assert cli.main(["simulate", runs, "--count", "2", "--settings", str(settings)]) == 0
-    first, second = (np.load(tmp_path / "runs" / f"run_0000{index}" / "noisy.npy") for index in (0, 1))
+    for count in ("1", "2"):
+        assert cli.main(["simulate", runs, "--count", count, "--settings", str(settings)]) == 0
+    assert "1 were there already" in capsys.readouterr().out
+    first, second = (np.load(tmp_path / "runs" / f"run_000_0000{index}" / "noisy.npy") for index in (0, 1))
     assert first.shape == (3, 48, 48) and not np.array_equal(first, second)
     assert cli.main(["train", str(recipe), "--runs", runs, "--out", str(out)]) == 0
     assert "step 2 of 2" in capsys.readouterr().out
-    assert cli.main(["denoise", f"{runs}/run_00000/noisy.npy", str(tmp_path / "out.npy"), "--model", str(out)]) == 0
+    assert Image.open(out / "train.png").size > (200, 200)
+    assert cli.main(["denoise", f"{runs}/run_000_00000/noisy.npy", str(tmp_path / "out.npy"), "--model", str(out)]) == 0
 
 
 def test_an_evaluation_prints_a_table_and_writes_it(model, tmp_path, capsys):
     out = tmp_path / "report"
-    assert cli.main(["evaluate", "--presets", model, "--scenes", "q30", "--seeds", "1", "--size", "40", "--frames", "5",
+    assert cli.main(["evaluate", "--presets", model, "--scenes", "q30", "--seeds", "1", "--size", "32", "--frames", "5",
                      "--device", "cpu", "--out", str(out)]) == 0
     assert "| q30" in capsys.readouterr().out and "| tiny" in (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize("runs", ["absent", "empty"])
+def test_a_training_without_runs_is_refused(tmp_path, runs, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe_to_dict(TINY)))
+    assert cli.main(["train", str(tmp_path / "recipe.json"), "--runs", str(tmp_path / runs), "--out", str(tmp_path / "out")]) == 3
+    assert runs in sentence(capsys)
 
 
 def test_help_comes_without_torch():
