@@ -275,7 +275,7 @@ def train(options: argparse.Namespace) -> int:
     say(f"{options.out}: training {recipe.name} for {recipe.steps} steps on {options.runs}")
     bar = tqdm(total=recipe.steps, unit=" steps", disable=None)
     with bar:
-        for progress in train_recipe(recipe, options.runs, options.out):
+        for progress in train_recipe(recipe, options.runs, options.out, start=options.start):
             losses = {name: f"{value:.4g}" for name, value in progress.losses.items()}
             bar.set_postfix(losses, refresh=False)
             bar.update(progress.step - bar.n)

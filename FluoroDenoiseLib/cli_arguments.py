@@ -60,6 +60,7 @@ def make_parser() -> Parser:
     one.add_argument("recipe", type=Path, metavar="RECIPE.json")
     one.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder of the training runs")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for model, log and checkpoints")
+    one.add_argument("--start", metavar="MODEL", help="preset or model folder whose weights to begin with")
 
     one = command("evaluate", "Measure the presets and their rivals on simulated scenes.")
     one.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME", help="presets or model folders (default: fast quality)")

@@ -202,13 +202,17 @@ def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
     return Provenance(__version__, model.name, model.sha256, settings.strength, parameters)
 
 
-def train_recipe(recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+def train_recipe(
+    recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None, start: str | None = None
+) -> Iterator[Progress]:
     """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without.
 
     Leaves in `out` what run_training leaves, and train.png with the losses, also when its caller stops it early. check()
-    is called before every run is prepared, which takes seconds each, and may raise.
+    is called before every run is prepared, which takes seconds each, and may raise. start: preset or model folder whose
+    weights to begin with.
     """
     from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.model_folder import load_model
     from FluoroDenoiseLib.recipe import PretrainRecipe
     from FluoroDenoiseLib.training.pretrain import pretrain
     from FluoroDenoiseLib.training.teacher import train_teacher
@@ -217,10 +221,11 @@ def train_recipe(recipe, runs: Path, out: Path, check: Callable[[], None] = lamb
         raise InputError(f"{runs} is not a folder; give the folder of the training runs.")
     make_folder(out)
     compute = choose(precision=recipe.precision)
+    begin = None if start is None else load_model(start, compute)
     if isinstance(recipe, PretrainRecipe):
-        training = pretrain(recipe, _simulated_runs(runs, check), out, compute)
+        training = pretrain(recipe, _simulated_runs(runs, check), out, compute, begin)
     else:
-        training = train_teacher(recipe, _noisy_runs(runs), out, compute)
+        training = train_teacher(recipe, _noisy_runs(runs), out, compute, begin)
     try:
         yield from training
     finally:

@@ -69,11 +69,11 @@ class Recursion:
     noise_correlation: float = 0.0    # lag-1 spatial correlation of the noise
     process_variance: float = 0.002   # added by every step: what warping and small deformation lose
     gate_sigma: float = 1.0           # pixels over which the innovation is averaged before it is judged
-    gate_threshold: float = 4.0       # times its variance that a squared averaged innovation may reach
+    gate_threshold: float = 4.5       # times its variance that a squared averaged innovation may reach
     gate_gain: float = 3.0            # variance added per squared averaged innovation above that
     gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
     guide_sigma: float = 1.0          # pixels of blur before motion is estimated
-    detail_sigma: float = 6.0         # pixels; what is finer may move apart from the rest: tools, a second layer
+    detail_sigma: float = 10.0        # pixels; what is finer may move apart from the rest: tools, a second layer
     choice_sigma: float = 2.0         # pixels over which the two motions are compared
     choice_margin: float = 2.0        # log odds against the motion of the detail
     unknown_variance: float = 9.0     # what is claimed where nothing is known; no variance reported is larger
@@ -109,7 +109,7 @@ class Recursion:
         detail = guide - doubled(coarse, *frame.shape)[:, 0]
         flows = torch.cat([
             estimate_flow(guide[:1], guide[1:]),
-            estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.05),
+            estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.01),
         ])
         predictions = warp(state.estimate.expand(2, 1, -1, -1), flows)[:, 0]
         variances = warp(state.variance.expand(2, 1, -1, -1), flows, "bilinear")[:, 0] + self.process_variance

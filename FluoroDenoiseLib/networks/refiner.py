@@ -20,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+SPAN_PX = 31  # over which the local mean is taken that the structure is relative to
+
 
 def compress(values: Tensor) -> Tensor:
     return 3.0 * torch.asinh(values / 3.0)
 
 
-def local_mean(image: Tensor, span: int = 31) -> Tensor:
+def local_mean(image: Tensor, span: int = SPAN_PX) -> Tensor:
     """The mean over a span x span square, [B, 1, H, W]; at the border over the part inside the image."""
     rows = functional.avg_pool2d(image, (span, 1), 1, (span // 2, 0), count_include_pad=False)
     return functional.avg_pool2d(rows, (1, span), 1, (0, span // 2), count_include_pad=False)
@@ -62,7 +64,7 @@ class RefinerUNet(nn.Module):
         self.radius = radius
         self.guides = guides
         self.stride = 2 ** len(widths)
-        self.receptive_radius = self.stride * (blocks * 4 + 4)
+        self.receptive_radius = self.stride * (4 * blocks + 4) + SPAN_PX // 2 + 1
         directions = 1 if guides == "causal" else 2
         candidates = 1 + directions
         inputs = (2 * radius + 1) + 2 * directions + 1

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from FluoroDenoiseLib import __version__
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.errors import ModelError
-from FluoroDenoiseLib.model_folder import build_network, save_model, write_whole
+from FluoroDenoiseLib.model_folder import Model, build_network, save_model, write_whole
 from FluoroDenoiseLib.recipe import Recipe, load_recipe, save_recipe
 
 
@@ -39,10 +39,13 @@ LossOfStep = Callable[[nn.Module, int], NamedTuple]
 class Training:
     """Network, averaged weights and optimiser of one recipe, in memory and on disk."""
 
-    def __init__(self, recipe: Recipe, folder: Path, compute: Compute):
+    def __init__(self, recipe: Recipe, folder: Path, compute: Compute, start: Model | None):
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder, self.compute = recipe, folder, compute
-        self.network = build_network(recipe).to(compute.torch_device, memory_format=torch.channels_last)
+        network = build_network(recipe)
+        if start is not None:
+            _take_weights(network, start)
+        self.network = network.to(compute.torch_device, memory_format=torch.channels_last)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
         self.step = 0
@@ -105,16 +108,23 @@ class Training:
 
 
 def run_training(
-    recipe: Recipe, folder: Path, compute: Compute, loss_of_step: LossOfStep, data: str, report_every: int = 50
+    recipe: Recipe,
+    folder: Path,
+    compute: Compute,
+    loss_of_step: LossOfStep,
+    data: str,
+    start: Model | None = None,
+    report_every: int = 50,
 ) -> Iterator[Progress]:
     """Train to the end of the recipe, yielding now and then; leaves a model folder, train.csv and checkpoints.
 
-    data: one sentence about the training data for the model's card; nothing about patients.
-    ModelError when the folder holds another recipe's training.
+    data: one sentence about the training data for the model's card; nothing about patients. start: the model whose
+    weights to begin with, instead of random ones.
+    ModelError when the folder holds another recipe's training, or `start` another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, recipe)
-    training = Training(recipe, folder, compute)
+    training = Training(recipe, folder, compute, start)
     training.resume()
     began, losses_since = time.monotonic(), []
     log = folder / "train.csv"
@@ -128,12 +138,22 @@ def run_training(
             yield Progress(step, recipe.steps, means, time.monotonic() - began)
         if step % recipe.checkpoint_every == 0 or step == recipe.steps:
             training.save_checkpoint()
-            save_model(folder, training.average, recipe, card_of(recipe, training.step, data, compute))
+            save_model(folder, training.average, recipe, card_of(recipe, training.step, data, compute, start))
 
 
-def card_of(recipe: Recipe, step: int, data: str, compute: Compute) -> dict:
+def card_of(recipe: Recipe, step: int, data: str, compute: Compute, start: Model | None) -> dict:
     versions = {"FluoroDenoise": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    return {"steps_done": step, "seed": recipe.seed, "data": data, "trained_on": compute.reason, "versions": versions}
+    card = {"steps_done": step, "seed": recipe.seed, "data": data, "trained_on": compute.reason, "versions": versions}
+    if start is not None:
+        card["began_as"] = {key: start.card.get(key) for key in ("name", "weights_sha256", "steps_done", "recipe", "data")}
+    return card
+
+
+def _take_weights(network: nn.Module, start: Model) -> None:
+    try:
+        network.load_state_dict(start.restorer.restorer.state_dict())
+    except RuntimeError as error:
+        raise ModelError(f"Model {start.name} has another network than the recipe; start from one with the same.") from error
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.losses import charbonnier
+from FluoroDenoiseLib.model_folder import Model
 from FluoroDenoiseLib.recipe import PretrainRecipe
 from FluoroDenoiseLib.simulate import SimulatedRun
 from FluoroDenoiseLib.training.clips import SimulatedBank
@@ -28,10 +29,10 @@ class PretrainLosses(NamedTuple):
 
 
 def pretrain(
-    recipe: PretrainRecipe, runs: Iterable[SimulatedRun], folder: Path, compute: Compute, cache: Path | None = None
+    recipe: PretrainRecipe, runs: Iterable[SimulatedRun], folder: Path, compute: Compute, start: Model | None = None
 ) -> Iterator[Progress]:
     """Train a refiner on runs with known truth. See run_training for what it leaves in `folder`."""
-    bank = SimulatedBank(runs, cache or folder / "clips")
+    bank = SimulatedBank(runs, folder / "clips")
 
     def loss_of_step(network, step: int) -> PretrainLosses:
         clips = bank.draw(
@@ -41,4 +42,4 @@ def pretrain(
         return PretrainLosses(charbonnier(network(windows, guides), truth, 1 + recipe.tool_weight * tool, EPSILON_SIGMA))
 
     data = f"{len(bank.runs)} simulated runs with known truth; no patient data"
-    yield from run_training(recipe, folder, compute, loss_of_step, data)
+    yield from run_training(recipe, folder, compute, loss_of_step, data, start)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.losses import charbonnier
+from FluoroDenoiseLib.model_folder import Model
 from FluoroDenoiseLib.recipe import TeacherRecipe
 from FluoroDenoiseLib.training.clips import NoisyBank
 from FluoroDenoiseLib.training.loop import Progress, run_training
@@ -26,14 +27,14 @@ class TeacherLosses(NamedTuple):
 
 
 def train_teacher(
-    recipe: TeacherRecipe, runs: Sequence[Sequence[np.ndarray]], folder: Path, compute: Compute, cache: Path | None = None
+    recipe: TeacherRecipe, runs: Sequence[Sequence[np.ndarray]], folder: Path, compute: Compute, start: Model | None = None
 ) -> Iterator[Progress]:
     """Train MSR2AU-Net on noisy runs [T][H, W] of stored values. See run_training for what it leaves in `folder`."""
-    bank = NoisyBank(runs, cache or folder / "clips")
+    bank = NoisyBank(runs, folder / "clips")
     radius = recipe.frames // 2
 
     def loss_of_step(network, step: int) -> TeacherLosses:
         windows = bank.draw(recipe.seed, step, recipe.batch, recipe.patch, radius).to(compute.torch_device)
         return TeacherLosses(charbonnier(network(windows), windows[:, radius]))
 
-    yield from run_training(recipe, folder, compute, loss_of_step, f"{len(bank.runs)} noisy runs, no clean images")
+    yield from run_training(recipe, folder, compute, loss_of_step, f"{len(bank.runs)} noisy runs, no clean images", start)

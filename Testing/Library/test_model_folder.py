@@ -5,7 +5,7 @@ import torch
 
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.errors import ModelError
-from FluoroDenoiseLib.model_folder import build_network, load_model, save_model, shipped_models
+from FluoroDenoiseLib.model_folder import build_network, load_model, save_model
 from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe
 
 CPU = choose("cpu")
@@ -58,14 +58,3 @@ def test_a_folder_without_a_model_is_refused_by_name(tmp_path):
 def test_every_recipe_builds_its_network():
     for recipe in (RECIPE, TeacherRecipe(width=4, levels=2, frames=3)):
         assert sum(p.numel() for p in build_network(recipe).parameters()) > 0
-
-
-def test_the_shipped_models_are_whole_and_small():
-    assert {"fast", "quality"} <= set(shipped_models())
-    total = 0
-    for name in shipped_models():
-        model = load_model(name, CPU)
-        assert model.name == name
-        assert model.card["scores"], "a shipped model says what was measured"
-        total += sum(p.numel() * p.element_size() for p in model.restorer.restorer.parameters())
-    assert total <= 20e6

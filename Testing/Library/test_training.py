@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -86,3 +87,16 @@ def test_a_folder_with_another_recipe_is_refused(runs, tmp_path):
     list(train_teacher(TEACHER, [run.noisy for run in runs], tmp_path, CPU))
     with pytest.raises(ModelError, match="another recipe"):
         list(pretrain(PRETRAIN, runs, tmp_path, CPU))
+
+
+def test_a_training_can_begin_with_the_weights_of_another(runs, tmp_path):
+    list(pretrain(PRETRAIN, runs, tmp_path / "first", CPU))
+    first = load_model(tmp_path / "first", CPU)
+    slow = dataclasses.replace(PRETRAIN, learning_rate=1e-12, ema_decay=0.0)
+    list(pretrain(slow, runs, tmp_path / "second", CPU, start=first))
+    second = load_model(tmp_path / "second", CPU)
+    for before, after in zip(first.restorer.restorer.parameters(), second.restorer.restorer.parameters()):
+        torch.testing.assert_close(after, before, atol=1e-6, rtol=1e-6)
+    assert second.card["began_as"]["weights_sha256"] == first.sha256
+    with pytest.raises(ModelError, match="another network"):
+        list(pretrain(dataclasses.replace(PRETRAIN, widths=(8, 16)), runs, tmp_path / "third", CPU, start=first))

@@ -1,0 +1,61 @@
+"""Runs far larger than memory should ever see at once."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+STREAM = """
+import resource, sys
+from pathlib import Path
+from FluoroDenoiseLib import formats
+from FluoroDenoiseLib.compute import choose
+from FluoroDenoiseLib.denoise import FrameDenoiser, denoise_frames
+from FluoroDenoiseLib.model_folder import load_model
+from FluoroDenoiseLib.noise import estimate_noise
+
+class WindowMean:
+    radius, guides = 1, "none"
+    def __call__(self, windows, guides=None):
+        return windows.mean(1)
+
+source, target, restorer = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+compute = choose("cpu")
+restorer = WindowMean() if restorer == "mean" else load_model(restorer, compute).restorer
+run = formats.read_run(source)
+denoiser = FrameDenoiser(restorer, estimate_noise(run.frames), compute)
+clean = (frame.numpy() for frame in denoise_frames(run.frames, denoiser))
+report = formats.write_run(target, clean, run, formats.Provenance("0", "test", "0" * 64, 1.0, ""))
+print(report.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_noisy_run(path, count, size):
+    rng = np.random.default_rng(0)
+    few = rng.poisson(200, (8, size, size)).astype(np.uint16)
+    frames = np.lib.format.open_memmap(path, "w+", np.uint16, (count, size, size))
+    for index in range(count):
+        frames[index] = np.roll(few[index % 8], index, axis=1)
+    frames.flush()
+
+
+def denoised_frames_and_peak_mb(tmp_path, count, size, restorer):
+    source, target = tmp_path / f"in{count}.npy", tmp_path / f"out{count}.npy"
+    write_noisy_run(source, count, size)
+    command = [sys.executable, "-c", STREAM, str(source), str(target), restorer]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    source.unlink()
+    target.unlink()
+    return int(printed[0]), int(printed[1]) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("restorer", "few", "many", "size"), [("mean", 100, 1000, 1024), ("fast", 30, 120, 512), ("quality", 60, 150, 256)])
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, restorer, few, many, size):
+    count, small = denoised_frames_and_peak_mb(tmp_path, few, size, restorer)
+    assert count == few
+    count, large = denoised_frames_and_peak_mb(tmp_path, many, size, restorer)
+    assert count == many
+    # A tenth more for the allocator, far below the frames themselves: 1000 of them are 2 GB.
+    assert large < 1.1 * small + 20
