@@ -4,9 +4,8 @@ Anatomy that the whole picture carries along would read as noise; following it b
 it is, which no interpolation would.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,7 +89,8 @@ def read_blocks(frames: Sequence[np.ndarray], groups: list[range]) -> Blocks:
     first = np.asarray(frames[groups[0][0]])
     size = 16 if min(first.shape) >= 16 else 8
     if min(first.shape) < size:
-        raise ValueError(f"Frames of {first.shape[0]}x{first.shape[1]} are too small to estimate noise; give frames of 8x8 or more.")
+        height, width = first.shape
+        raise ValueError(f"Frames of {height}x{width} are too small to estimate noise; give frames of 8x8 or more.")
     window = Window.of_size(size)
     spectra, levels, usable, group = [], [], [], []
     number = 0
@@ -180,8 +180,5 @@ def after_ramp_up(blocks: Blocks) -> tuple[Blocks, int]:
     skipped = int(np.argmin(off)) if not off.all() else 0
     if skipped == 0 or skipped > len(first) // 2:
         return blocks, 0
-    kept = slice(skipped, None)
-    return (
-        Blocks(blocks.spectra[kept], blocks.levels[kept], blocks.usable[kept], blocks.group[kept], blocks.window, blocks.whole_numbers),
-        skipped,
-    )
+    kept = {name: getattr(blocks, name)[skipped:] for name in ("spectra", "levels", "usable", "group")}
+    return replace(blocks, **kept), skipped

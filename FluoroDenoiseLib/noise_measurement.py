@@ -33,7 +33,7 @@ class NoiseMeasurement:
 
 
 def measure_run(frames: Sequence[np.ndarray], sample: int) -> NoiseMeasurement:
-    """Measure a run of at least two frames; reads about `sample` of them, one at a time."""
+    """Measure a run of at least two frames; reads about `sample` of them, at most 8 at a time."""
     blocks, skipped = after_ramp_up(read_blocks(frames, sampled_groups(len(frames), sample)))
     window = blocks.window
     pairs = blocks.pairs(1)
@@ -51,7 +51,9 @@ def measure_run(frames: Sequence[np.ndarray], sample: int) -> NoiseMeasurement:
     if skipped:
         warnings.append(f"The first {skipped} frames are a ramp-up with other noise and were left out of the estimate.")
     if len(frames) < 5:
-        warnings.append(f"The noise was estimated from {len(frames)} frames; motion in them reads as noise, five or more are safer.")
+        warnings.append(
+            f"The noise was estimated from {len(frames)} frames; motion in them reads as noise, five or more are safer."
+        )
     return NoiseMeasurement(level, variance, _spatial_correlation(shape, window), temporal, blocks.whole_numbers, tuple(warnings))
 
 

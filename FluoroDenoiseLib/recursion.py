@@ -85,6 +85,9 @@ class Recursion:
         Without a past the prediction is the frame blurred beyond use (sigma 4 pixels) and its variance
         `unknown_variance`: the one prediction that is not independent of the frame, and it says so.
         """
+        if state is not None and state.estimate.shape != frame.shape:
+            before, now = ("x".join(map(str, image.shape)) for image in (state.estimate, frame))
+            raise ValueError(f"A frame of {now} follows frames of {before}; split the run where the size changes.")
         noise = frame_noise_variance(frame)
         if state is None:
             variance = noise.expand_as(frame).contiguous()
@@ -143,7 +146,7 @@ class BothWaysRecursion:
 
     def __init__(self, recursion: Recursion, block: int = 16, lookahead: int = 8):
         if block < 1 or lookahead < 0:
-            raise ValueError(f"A block of {block} frames with {lookahead} ahead is impossible; use block >= 1, lookahead >= 0.")
+            raise ValueError(f"block is {block} and lookahead {lookahead} frames; use at least 1 and 0.")
         self.recursion, self.block, self.lookahead = recursion, block, lookahead
         self.state: State | None = None
         self.held: list[tuple[Tensor, Step]] = []
@@ -172,7 +175,7 @@ class BothWaysRecursion:
 
 
 def combine(frame: Tensor, forward: Step, backward: Step, unknown_variance: float) -> BothWays:
-    """Past with the frame itself, and the future where it knows anything, weighted by the inverse of their variances."""
+    """Past with the frame itself, and the future where it knows anything, weighted by inverse variance."""
     future = backward.prediction_variance
     information = torch.where(future < unknown_variance, 1 / future, 0)
     variance = 1 / (1 / forward.variance + information)

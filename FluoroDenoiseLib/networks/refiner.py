@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+UNKNOWN_SIGMA = 3.0  # a prediction that is no surer than this says nothing
 SPAN_PX = 31  # over which the local mean is taken that the structure is relative to
 
 
@@ -82,11 +83,11 @@ class RefinerUNet(nn.Module):
         centre = windows[:, self.radius]
         predictions, deviations = guides[:, 0::2], guides[:, 1::2]
         candidates = torch.cat([centre[:, None], predictions], 1)
-        log_precision = torch.cat([torch.zeros_like(centre[:, None]), -2 * torch.log(deviations.clamp(1e-2, 10))], 1)
+        log_precision = torch.cat([torch.zeros_like(centre[:, None]), -2 * torch.log(deviations.clamp(min=1e-2))], 1)
         average = (log_precision.softmax(1) * candidates).sum(1, keepdim=True)
 
         relative = torch.cat([windows - average, predictions - average, average - local_mean(average)], 1)
-        features = self._unet(torch.cat([compress(relative), deviations], 1))
+        features = self._unet(torch.cat([compress(relative), deviations.clamp(max=UNKNOWN_SIGMA)], 1))
 
         gates, residual = features[:, :-1].float(), features[:, -1].float()
         matrix = (log_precision + gates).softmax(1)
