@@ -125,9 +125,10 @@ class FrameDenoiser:
 def mixed(stored: Tensor, clean: Tensor, strength: float) -> Tensor:
     """The frame [H, W] with `strength` of its noise taken away and its mean as it was.
 
-    A network may err by a thousandth of the range, the mean of so many pixels does not: it decides.
+    A network may err by a thousandth of the range, the mean of so many pixels does not: it decides. A frame of one
+    value has no noise to take away, and comes back as it is.
     """
-    removed = stored - clean
+    removed = stored - clean if stored.min() < stored.max() else torch.zeros_like(stored)
     return stored - strength * (removed - removed.mean(dtype=torch.float64).to(removed.dtype))
 
 
