@@ -128,6 +128,7 @@ def run_training(
     training.resume()
     began, losses_since = time.monotonic(), []
     log = folder / "train.csv"
+    _forget_after(log, training.step)
     while training.step < recipe.steps:
         losses_since.append(training.advance(loss_of_step))
         step = training.step
@@ -161,6 +162,16 @@ def _claim(folder: Path, recipe: Recipe) -> None:
     if path.exists() and load_recipe(path) != recipe:
         raise ModelError(f"{folder} holds a training by another recipe; choose another --out, or remove it.")
     save_recipe(recipe, path)
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop the rows of steps that were logged but not saved, since they will be done and logged again."""
+    if step == 0:
+        log.unlink(missing_ok=True)
+    elif log.exists():
+        head, *rows = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) <= step]
+        write_whole(log, "".join([head, *kept]).encode())
 
 
 def _append(path: Path, row: dict) -> None:

@@ -78,7 +78,10 @@ def test_a_stopped_training_goes_on_to_the_same_weights(runs, tmp_path):
             list(part)
     finally:
         loop.Training.save_checkpoint = saved
+    # As if step 5 had been logged, but not saved, before the end came.
+    (tmp_path / "part" / "train.csv").write_text("step,restoration,sum,learning_rate\n5,9.0,9.0,0.1\n")
     list(pretrain(PRETRAIN, runs, tmp_path / "part", CPU))
+    assert 9.0 not in losses(tmp_path / "part") and losses(tmp_path / "part")
     assert whole[-1].step == 6
     assert load_model(tmp_path / "whole", CPU).sha256 == load_model(tmp_path / "part", CPU).sha256
 
