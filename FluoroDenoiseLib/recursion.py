@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from FluoroDenoiseLib.global_motion import affine_flow, global_motion
 from FluoroDenoiseLib.motion import doubled, estimate_flow, halved, leaves_frame, smooth, warp
 
 BLIND_VARIANCE = 1e4  # of a prediction from outside the image: the frame itself then decides
@@ -69,13 +70,14 @@ class Recursion:
     noise_correlation: float = 0.0    # lag-1 spatial correlation of the noise
     process_variance: float = 0.002   # added by every step: what warping and small deformation lose
     gate_sigma: float = 1.0           # pixels over which the innovation is averaged before it is judged
-    gate_threshold: float = 4.5       # times its variance that a squared averaged innovation may reach
+    gate_threshold: float = 8.0       # times its variance that a squared averaged innovation may reach
     gate_gain: float = 3.0            # variance added per squared averaged innovation above that
     gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
     guide_sigma: float = 1.0          # pixels of blur before motion is estimated
     detail_sigma: float = 10.0        # pixels; what is finer may move apart from the rest: tools, a second layer
-    choice_sigma: float = 2.0         # pixels over which the two motions are compared
-    choice_margin: float = 2.0        # log odds against the motion of the detail
+    choice_sigma: float = 2.0         # pixels over which the motions are compared
+    smooth_margin: float = 2.0        # log odds against the smooth motion, beside the global one
+    detail_margin: float = 2.5        # log odds against the motion of the detail
     unknown_variance: float = 9.0     # what is claimed where nothing is known; no variance reported is larger
 
     @torch.no_grad()
@@ -102,24 +104,26 @@ class Recursion:
         return step, State(step.estimate, step.variance)
 
     def predict(self, frame: Tensor, noise: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        """The state carried to this frame, [H, W] each, by whichever of two motions the frame speaks for at each pixel.
+        """The state carried to this frame, [H, W] each, by that of three motions which the frame speaks for at each pixel.
 
-        The first is smooth, the second that of the fine detail alone, since X-rays see layers through one another and
-        the anatomy's motion drowns a wire's. Where neither wins the prediction is their mean and the variance says so.
+        The first is that of the whole picture, with almost no noise of its own; the second is smooth; the third is that
+        of the fine detail alone, since X-rays see layers through one another and the anatomy's motion drowns a wire's.
+        Where none wins the prediction is their mean and the variance says so.
         """
         guide = smooth(torch.stack([frame, state.estimate]), self.guide_sigma)
         coarse = smooth(halved(guide[:, None]), self.detail_sigma / 2)
         detail = guide - doubled(coarse, *frame.shape)[:, 0]
         flows = torch.cat([
+            affine_flow(global_motion(guide[:1], guide[1:]), *frame.shape),
             estimate_flow(guide[:1], guide[1:]),
             estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.01),
         ])
-        predictions = warp(state.estimate.expand(2, 1, -1, -1), flows)[:, 0]
-        variances = warp(state.variance.expand(2, 1, -1, -1), flows, "bilinear")[:, 0] + self.process_variance
+        predictions = warp(state.estimate.expand(3, 1, -1, -1), flows)[:, 0]
+        variances = warp(state.variance.expand(3, 1, -1, -1), flows, "bilinear")[:, 0] + self.process_variance
         score = smooth(frame - predictions, self.gate_sigma).square() / (variances + noise)
         score = smooth(score, self.choice_sigma) / variance_of_mean(self.gate_sigma, self.noise_correlation)
-        odds = 0.5 * (self.choice_sigma / self.gate_sigma) ** 2 * (score[0] - score[1]) - self.choice_margin
-        weights = torch.stack([torch.sigmoid(-odds), torch.sigmoid(odds)])
+        margins = frame.new_tensor([0.0, self.smooth_margin, self.detail_margin]).view(3, 1, 1)
+        weights = (-0.5 * (self.choice_sigma / self.gate_sigma) ** 2 * score - margins).softmax(0)
         prediction = (weights * predictions).sum(0)
         variance = (weights * (variances + (predictions - prediction).square())).sum(0)
         return prediction, torch.where(leaves_frame(flows).all(0), BLIND_VARIANCE, variance)
