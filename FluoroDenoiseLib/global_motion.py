@@ -18,7 +18,7 @@ from FluoroDenoiseLib.motion import global_shift, halved, leaves_frame, warp
 LEVELS = 3
 ROUNDS = 3
 OUTLIER_SIGMA = 2.0  # residuals, in robust deviations, from which a pixel counts half or less
-SIGNIFICANT = 60.0  # squared residuals, per their variance, that the motion's opposite leaves more than the motion
+SIGNIFICANT = 80.0  # squared residuals, per their variance, that the motion's opposite leaves more than the motion
 PIXELS_PER_SAMPLE = 4.0  # at half the resolution, after the caller's blur
 
 
