@@ -78,6 +78,8 @@ class Recursion:
     choice_sigma: float = 2.0         # pixels over which the motions are compared
     smooth_margin: float = 2.0        # log odds against the smooth motion, beside the global one
     detail_margin: float = 2.5        # log odds against the motion of the detail
+    doubt_margin: float = 3.0         # log odds more against either where it is that of the whole picture, or nearly
+    doubt_px: float = 1.0             # pixels by which a motion differs that is not just noise in its estimate
     unknown_variance: float = 9.0     # what is claimed where nothing is known; no variance reported is larger
 
     @torch.no_grad()
@@ -123,6 +125,8 @@ class Recursion:
         score = smooth(frame - predictions, self.gate_sigma).square() / (variances + noise)
         score = smooth(score, self.choice_sigma) / variance_of_mean(self.gate_sigma, self.noise_correlation)
         margins = frame.new_tensor([0.0, self.smooth_margin, self.detail_margin]).view(3, 1, 1)
+        apart = smooth((flows - flows[:1]).square().sum(1), 1.0)
+        margins = margins + (margins > 0) * self.doubt_margin * torch.exp(-0.5 * apart / self.doubt_px**2)
         weights = (-0.5 * (self.choice_sigma / self.gate_sigma) ** 2 * score - margins).softmax(0)
         prediction = (weights * predictions).sum(0)
         variance = (weights * (variances + (predictions - prediction).square())).sum(0)
