@@ -21,12 +21,14 @@ class Source:
 
     path: the file, None for arrays in memory. kind: "dicom", "nrrd", "nifti", "mha", "tiff", "npy" or "array".
     dtype: of the stored values. header: what the writer of that kind keeps (a pydicom Dataset, header bytes, ...).
+    part: the first and last frame that the run is of its file, from 1; None if it is the whole file.
     """
 
     path: Path | None
     kind: str
     dtype: np.dtype
     header: Any = None
+    part: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:

@@ -12,12 +12,17 @@ from ..fluoro_run import FluoroRun
 from .arrays import read_npy, read_tiff, write_npy, write_tiff
 from .dicom_in import is_dicom, may_be_xray_run, read_dicom
 from .dicom_out import require_derived, write_dicom
-from .dicom_simulated import write_simulated
+from .dicom_range import frame_range
+from .dicom_simulated import write_simulated, write_without_source
+from .padding import with_padding
 from .stored_frames import Provenance, StoredFrames, WriteReport
 from .volumes import read_volume, write_volume
-from .whole_file import require_space, whole_file
+from .whole_file import require_space, settle, whole_file
 
-__all__ = ["Provenance", "WriteReport", "find_runs", "read_run", "write_run", "write_simulated"]
+__all__ = [
+    "Provenance", "WriteReport", "find_runs", "frame_range", "read_run", "write_run", "write_simulated",
+    "write_without_source",
+]
 
 KINDS = {
     ".nrrd": "nrrd",
@@ -64,12 +69,12 @@ def _read(path: Path, kind: str) -> FluoroRun:
         if kind == "tiff":
             return read_tiff(path)
         return read_volume(path, kind)
-    except FileNotFoundError as error:
-        raise InputError(f"{path.name} does not exist.") from error
+    except FileNotFoundError:
+        raise InputError(f"{path.name} does not exist.") from None  # the original names the folder, maybe a patient's
     except PermissionError as error:
         if isinstance(error, OutputError):
             raise
-        raise InputError(f"{path.name} may not be read; ask for permission.") from error
+        raise InputError(f"{path.name} may not be read; ask for permission.") from None
 
 
 def find_runs(folder: Path | str) -> list[Path]:
@@ -91,19 +96,21 @@ def _may_hold_run(path: Path, folder: Path) -> bool:
         return True
 
 
-def write_run(path: Path | str, frames: Iterable[np.ndarray], run: FluoroRun, provenance: Provenance) -> WriteReport:
+def write_run(
+    path: Path | str, frames: Iterable[np.ndarray], run: FluoroRun, provenance: Provenance, overwrite: bool = True
+) -> WriteReport:
     """Write denoised frames as a file of the same kind as the source, and say what was written.
 
     frames: as many as the run has, [H, W] in stored values, taken one at a time; rounded half to even and clipped to
     what the source can store, floating point kept. An array in memory goes to .npy or .tif. The file is written aside,
     read back and compared, then renamed: at `path` is the whole result or what was there before.
-    OutputError if it cannot be written; UnsupportedError if the name asks for another kind or the kind cannot hold it.
+    OutputError if it cannot be written, or there is a file already and `overwrite` is false, or another writes it now; UnsupportedError if the name asks for another kind or the kind cannot hold it.
     """
     path = Path(path)
     kind = _kind_to_write(path, run)
-    stored = StoredFrames(frames, run)
+    stored = StoredFrames(with_padding(frames, run), run)
     require_space(path, stored.bytes)
-    with whole_file(path) as temporary:
+    with whole_file(path, overwrite) as temporary:
         if kind == "dicom":
             write_dicom(temporary, stored, run, provenance)
         elif kind == "npy":
@@ -112,6 +119,7 @@ def write_run(path: Path | str, frames: Iterable[np.ndarray], run: FluoroRun, pr
             write_tiff(temporary, stored, run, path)
         else:
             write_volume(temporary, stored, run, path)
+        settle(temporary)
         _require_read_back(temporary, path, kind, stored, run)
     return stored.report(path)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
     XRayAngiographicImageStorage,
@@ -19,12 +21,17 @@ from ..errors import InputError, UnsupportedError
 from ..fluoro_run import ASSUMED_FRAME_TIME_S, FluoroRun, Source
 from ..intensity import IntensityScale
 from .dicom_pixels import open_frames, pixel_layout
-from .dicom_reading import functional_group, quiet_pydicom, refusing_damage
+from .dicom_reading import OVERLAYS, functional_group, quiet_pydicom, refusing_damage
 
 CLASSIC = (XRayAngiographicImageStorage, XRayRadiofluoroscopicImageStorage)
 ENHANCED = (EnhancedXAImageStorage, EnhancedXRFImageStorage)
 LOSSY_SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 UNEVEN = 0.2
+TIMES = (0x00181063, 0x00181065)  # FrameTime and FrameTimeVector
+MOVEMENTS = (
+    "PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement", "TableVerticalIncrement",
+    "TableLateralIncrement", "TableLongitudinalIncrement",
+)  # fmt: skip
 
 
 def read_dicom(path: Path) -> FluoroRun:
@@ -36,6 +43,7 @@ def read_dicom(path: Path) -> FluoroRun:
     """
     with open(path, "rb") as file, refusing_damage(path.name, "reading its header"):
         try:
+            _require_plain(path)
             header = dcmread(file, stop_before_pixels=True)
         except InvalidDicomError:
             raise InputError(f"{path.name} is not a DICOM file.") from None
@@ -55,17 +63,22 @@ def read_dicom(path: Path) -> FluoroRun:
     return FluoroRun(frames=frames, scale=IntensityScale.from_frames(frames), **run_parts)
 
 
+def _require_plain(path: Path) -> None:
+    """UnsupportedError for a file that is deflated as a whole: reading its header would inflate all of it, be it a bomb."""
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise UnsupportedError(f"{path.name} is deflated as a whole; save it uncompressed first.")
+
+
 def _require_xray_run(header: Dataset, path: Path) -> None:
     syntax = header.file_meta.get("TransferSyntaxUID")
     sop_class = header.get("SOPClassUID")
     if not syntax or not sop_class or not header.get("SOPInstanceUID"):
         raise InputError(f"{path.name} lacks its transfer syntax, SOP class or SOP instance UID; it is incomplete.")
     if sop_class not in CLASSIC + ENHANCED:
-        raise UnsupportedError(
-            f"{path.name} is a DICOM object of another kind ({sop_class.name}); XA and RF runs can be denoised."
-        )
-    if syntax.is_deflated:
-        raise UnsupportedError(f"{path.name} is deflated as a whole; save it uncompressed first.")
+        kind = "unknown" if sop_class.name == str(sop_class) else sop_class.name
+        raise UnsupportedError(f"{path.name} is a DICOM object of another kind ({kind}); XA and RF runs can be denoised.")
+    if syntax.is_private:
+        raise UnsupportedError(f"{path.name} is stored in a way of its maker's own; save it in a standard one first.")
 
 
 def is_enhanced(header: Dataset) -> bool:
@@ -162,9 +175,26 @@ def _cautions(header: Dataset, relationship: str, name: str) -> list[str]:
         said.append(f"{name} does not say how its values follow the dose; the noise is estimated without that.")
     if "DIGITAL_SUBTR" in str(pixel_facts.get("ImageProcessingApplied") or ""):
         said.append(f"{name} is a subtracted run; denoise the unsubtracted one where you have it.")
-    if header.get("PositionerMotion") == "DYNAMIC" or header.get("TableMotion") == "DYNAMIC":
+    if header.get("BurnedInAnnotation") == "YES":
+        said.append(f"{name} has text burned into its pictures, perhaps the patient's name; it stays in the result.")
+    if any((group, 0x3000) in header for group in OVERLAYS):
+        said.append(f"{name} has overlays, which can show the patient's name; they are copied into the result.")
+    if any((group, 0x0102) in header and (group, 0x3000) not in header for group in OVERLAYS):
+        said.append(f"{name} has old overlays in unused bits of its pixels; they are not in the result.")
+    if _moves(header):
         said.append(f"The C-arm or table moves during {name}: neighbouring frames do not show the same view.")
     return said
+
+
+def _moves(header: Dataset) -> bool:
+    """Whether neighbouring frames differ in more than time: C.8.7.5 positioner, C.8.7.4 table, C.8.7.1.1.12 dimensions."""
+    if header.get("PositionerMotion") == "DYNAMIC" or header.get("TableMotion") == "DYNAMIC":
+        return True
+    steps = [header.get(keyword) for keyword in MOVEMENTS]
+    if any(step not in (None, "", 0) and any(value for value in (step if hasattr(step, "__len__") else [step])) for step in steps):
+        return True
+    pointer = header.get("FrameDimensionPointer")
+    return bool(pointer) and any(tag not in TIMES for tag in (pointer if hasattr(pointer, "append") else [pointer]))
 
 
 def is_dicom(path: Path) -> bool:
@@ -177,6 +207,7 @@ def may_be_xray_run(path: Path) -> bool:
     """False for a sound DICOM file of another kind; a damaged one counts, so that someone is told of it."""
     try:
         with quiet_pydicom():
+            _require_plain(path)
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     except Exception:  # pydicom answers damage with many kinds of exception
         return True

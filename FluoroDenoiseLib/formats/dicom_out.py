@@ -20,10 +20,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from ..errors import InputError, OutputError, UnsupportedError
+from ..errors import InputError, OutputError
 from ..fluoro_run import FluoroRun
 from .dicom_in import is_enhanced
-from .dicom_reading import quiet_pydicom, refusing_damage
+from .dicom_reading import OVERLAYS, quiet_pydicom, refusing_damage
+from .rle_frames import prepare_rle, write_rle_pixels
 from .stored_frames import Provenance, StoredFrames
 
 PRODUCT = "FluoroDenoise"
@@ -46,7 +47,7 @@ STALE = (
     "EncryptedAttributesSequence", "ReferencedPerformedProcedureStepSequence", "PerformedProcedureStepID",
     "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "PerformedProcedureStepEndDate",
     "PerformedProcedureStepEndTime", "PerformedProcedureStepDescription", "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths", "DataSetTrailingPadding",
+    "ExtendedOffsetTableLengths", "DataSetTrailingPadding", "InstanceCreatorUID",
 )  # fmt: skip
 STALE_PER_FRAME = ("SmallestImagePixelValue", "LargestImagePixelValue")
 
@@ -54,18 +55,19 @@ STALE_PER_FRAME = ("SmallestImagePixelValue", "LargestImagePixelValue")
 def write_dicom(temporary: Path, frames: StoredFrames, run: FluoroRun, provenance: Provenance) -> None:
     """A derived object into `temporary`: the header first, then frame after frame. Memory: one frame.
 
-    UnsupportedError, before the first frame is asked for, where the pixels exceed what DICOM can hold uncompressed.
+    Uncompressed; as RLE, frame by frame, where the pixels exceed the 4 GB that an uncompressed element can hold.
     """
-    if frames.bytes > MAX_PIXEL_BYTES:
-        raise UnsupportedError(
-            f"{run.source.name} would give {frames.bytes / 2**30:.1f} GB of pixels and an uncompressed DICOM file "
-            "holds at most 4 GB; denoise it in parts."
-        )
     with refusing_damage(run.source.name, "copying its header"):
-        derived = derived_header(run.source.header, provenance)
+        derived = derived_header(run.source.header, provenance, run.source.part)
+    large = frames.bytes > MAX_PIXEL_BYTES
     with open(temporary, "w+b") as file:
+        if large:
+            prepare_rle(derived, frames)
         write_header(file, derived, run.source.name)
-        write_pixels(file, frames, frames.bytes)
+        if large:
+            write_rle_pixels(file, frames)
+        else:
+            write_pixels(file, frames, frames.bytes)
 
 
 def write_header(file: BinaryIO, header: Dataset, name: str) -> None:
@@ -90,19 +92,22 @@ def write_pixels(file: BinaryIO, frames: StoredFrames, size: int) -> None:
     file.write(b"\0" * (size % 2))
 
 
-def derived_header(source: Dataset, provenance: Provenance) -> Dataset:
+def derived_header(source: Dataset, provenance: Provenance, part: tuple[int, int] | None = None) -> Dataset:
     """The header of the result: a deep copy of the source's with everything changed that a derivation changes.
 
     Identity, time, ImageType, derivation, references and equipment are new; patient, study, geometry, technique,
-    timing, bits, window and intensity relationship stay. The source is left as it is.
+    timing, bits, window and intensity relationship stay. The source is left as it is. part: first and last frame, from 1,
+    that the result is of its source; None for all.
     """
     derived = copy.deepcopy(source)
+    if is_enhanced(source):
+        derived.ContentQualification = "RESEARCH"
     _remove_stale(derived)
-    _set_identity(derived, source, provenance)
-    _set_derivation(derived, source, provenance)
+    _set_identity(derived, source, provenance, part)
+    _set_derivation(derived, source, provenance, part)
     _set_equipment(derived, source, provenance)
     if is_enhanced(source):
-        _set_functional_groups(derived, source, provenance)
+        _set_functional_groups(derived, source, provenance, part)
     return derived
 
 
@@ -116,6 +121,11 @@ def _remove_stale(derived: Dataset) -> None:
     for keyword in STALE:
         if keyword in derived:
             del derived[keyword]
+    # Overlays in the unused bits of the old pixels are not in the new ones; those with data of their own stay.
+    for group in OVERLAYS:
+        if (group, 0x0102) in derived and (group, 0x3000) not in derived:
+            for tag in [tag for tag in derived.keys() if tag.group == group]:
+                del derived[tag]
     _remove_private(derived)
 
 
@@ -136,14 +146,18 @@ def _usual_vr(tag) -> str:
     return dictionary_VR(tag) if dictionary_has_tag(tag) else ""
 
 
-def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance, part: tuple[int, int] | None) -> None:
     how = (provenance.model_sha256, repr(provenance.strength), provenance.parameters, provenance.software_version)
-    derived.SOPInstanceUID = uid_from(str(source.get("SOPInstanceUID")), *how)
+    frames = () if part is None else (f"frames {part[0]}-{part[1]}",)
+    derived.SOPInstanceUID = uid_from(str(source.get("SOPInstanceUID")), *how, *frames)
     # All runs of a series that are denoised in one way meet in one derived series.
     derived.SeriesInstanceUID = uid_from("series", str(source.get("SeriesInstanceUID")), *how)
     number = source.get("SeriesNumber")
     derived.SeriesNumber = (int(number) if number is not None else 0) + 1000
-    derived.SeriesDescription = f"{PRODUCT} {provenance.model_name[:26]}, not for clinical use"
+    derived.SeriesDescription = series_description(provenance)
+    for keyword in ("ConcatenationUID", "SOPInstanceUIDOfConcatenationSource"):
+        if derived.get(keyword):  # the parts of a derived whole belong together, and not with those of the original
+            setattr(derived, keyword, uid_from("concatenation", str(derived[keyword].value), *how, *frames))
     now = datetime.now(_offset(source))
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     for moment in ("Series", "Content", "InstanceCreation"):
@@ -156,6 +170,16 @@ def _set_identity(derived: Dataset, source: Dataset, provenance: Provenance) -> 
     derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
+def series_description(provenance: Provenance) -> str:
+    """What a person reads in a list of series, at most 64 characters."""
+    return f"{PRODUCT} {_plain(provenance.model_name)[:26]}, not for clinical use"
+
+
+def _plain(text: str) -> str:
+    """Text that any character set can carry and that no value ends within."""
+    return text.encode("ascii", "replace").decode().replace("\\", "/")
+
+
 def _offset(source: Dataset) -> timezone | None:
     """The time zone the header's times are in; None, the machine's, where it names none."""
     text = str(source.get("TimezoneOffsetFromUTC") or "")
@@ -165,7 +189,7 @@ def _offset(source: Dataset) -> timezone | None:
     return None
 
 
-def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance, part: tuple[int, int] | None) -> None:
     """C.7.6.1.1.2 Image Type, C.12.4 General Reference, C.12.2 Common Instance Reference."""
     derived.ImageType = ["DERIVED", "SECONDARY", *list(source.get("ImageType") or [])[2:]]
     if "DerivationDescription" in source:
@@ -174,8 +198,8 @@ def _set_derivation(derived: Dataset, source: Dataset, provenance: Provenance) -
         earlier = ""
     derived.DerivationDescription = (derivation_text(provenance) + earlier)[:1024]
     # More than one item would mean successive steps: ours is one, after those already there.
-    derived.DerivationCodeSequence = Sequence([*source.get("DerivationCodeSequence", []), _code(*SMOOTHING)])
-    derived.SourceImageSequence = Sequence([_source_image(source)])
+    derived.DerivationCodeSequence = Sequence([*source.get("DerivationCodeSequence", []), smoothing_code()])
+    derived.SourceImageSequence = Sequence([_source_image(source, part)])
     if source.get("SeriesInstanceUID"):
         series = Dataset()
         series.SeriesInstanceUID = source.SeriesInstanceUID
@@ -190,7 +214,12 @@ def derivation_text(provenance: Provenance) -> str:
         f"sha256:{provenance.model_sha256}; strength {provenance.strength:g}; {provenance.parameters}; "
         f"{provenance.description + '; ' if provenance.description else ''}research use only, not for clinical use"
     )
-    return text.encode("ascii", "replace").decode().replace("\\", "/")
+    return _plain(text)
+
+
+def smoothing_code() -> Dataset:
+    """What was done, as an item of a DerivationCodeSequence."""
+    return _code(*SMOOTHING)
 
 
 def _code(value: str, meaning: str) -> Dataset:
@@ -206,8 +235,10 @@ def _reference(source: Dataset) -> Dataset:
     return item
 
 
-def _source_image(source: Dataset) -> Dataset:
+def _source_image(source: Dataset, part: tuple[int, int] | None) -> Dataset:
     item = _reference(source)
+    if part is not None:
+        item.ReferencedFrameNumber = list(range(part[0], part[1] + 1)) if part[0] < part[1] else part[0]
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = Sequence([_code(*SOURCE_IMAGE)])
     return item
@@ -237,7 +268,7 @@ def _set_equipment(derived: Dataset, source: Dataset, provenance: Provenance) ->
         derived.DeviceSerialNumber = provenance.model_sha256[:16]
 
 
-def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Provenance) -> None:
+def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Provenance, part: tuple[int, int] | None) -> None:
     """C.7.6.16.2.6 Derivation Image and C.8.19.6.4 frame properties; C.8.13.2 evidence of the source."""
     shared = derived.get("SharedFunctionalGroupsSequence", [])
     per_frame = derived.get("PerFrameFunctionalGroupsSequence", [])
@@ -256,8 +287,8 @@ def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Proven
                     del facts[keyword]
     derivation = Dataset()
     derivation.DerivationDescription = derivation_text(provenance)[:1024]
-    derivation.DerivationCodeSequence = Sequence([_code(*SMOOTHING)])
-    derivation.SourceImageSequence = Sequence([_source_image(source)])
+    derivation.DerivationCodeSequence = Sequence([smoothing_code()])
+    derivation.SourceImageSequence = Sequence([_source_image(source, part)])
     # A functional group is either shared or per frame, never both.
     everywhere = per_frame if any("DerivationImageSequence" in groups for groups in per_frame) else list(shared)[:1]
     for groups in everywhere:
@@ -276,7 +307,14 @@ def _set_functional_groups(derived: Dataset, source: Dataset, provenance: Proven
 
 def require_derived(path: Path, header: Dataset, source: Dataset) -> None:
     """OutputError unless the header read back is that of a new, derived object of the same kind."""
-    problems = [
+    with quiet_pydicom():
+        problems = _not_derived(header, source)
+    if any(problems):
+        raise OutputError(f"{path.name} did not read back as a derived object of its source.")
+
+
+def _not_derived(header: Dataset, source: Dataset) -> list[bool]:
+    return [
         header.SOPClassUID != source.SOPClassUID,
         header.SOPInstanceUID == source.get("SOPInstanceUID"),
         header.file_meta.MediaStorageSOPInstanceUID != header.SOPInstanceUID,
@@ -284,5 +322,3 @@ def require_derived(path: Path, header: Dataset, source: Dataset) -> None:
         header.get("NumberOfFrames") != source.get("NumberOfFrames"),
         header.get("PixelIntensityRelationship") != source.get("PixelIntensityRelationship"),
     ]
-    if any(problems):
-        raise OutputError(f"{path.name} did not read back as a derived object of its source.")

@@ -14,6 +14,8 @@ from pydicom import Dataset, config
 
 from ..errors import FluoroDenoiseError, InputError
 
+OVERLAYS = range(0x6000, 0x6020, 2)  # the groups of drawings over the pixels
+
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:

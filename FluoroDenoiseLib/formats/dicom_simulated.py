@@ -1,10 +1,10 @@
-"""A fresh XA run with no patient in it, for simulations and samples."""
+"""A fresh XA run with no patient in it: for simulations and samples, and for results whose source is not DICOM."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -15,13 +15,13 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage
 
 from .. import __version__
-from ..errors import InputError, UnsupportedError
+from ..errors import InputError, OutputError, UnsupportedError
 from ..fluoro_run import ASSUMED_FRAME_TIME_S
 from .dicom_in import read_dicom
-from .dicom_out import MAX_PIXEL_BYTES, PRODUCT, uid_from
+from .dicom_out import MAX_PIXEL_BYTES, PRODUCT, derivation_text, series_description, smoothing_code, uid_from
 from .dicom_reading import quiet_pydicom
-from .stored_frames import WriteReport
-from .whole_file import whole_file
+from .stored_frames import Provenance, WriteReport
+from .whole_file import require_space, settle, whole_file
 
 PIXEL_BITS = (8, 10, 12, 16)
 
@@ -48,17 +48,58 @@ def write_simulated(
         raise ValueError(f"An XA run has {', '.join(map(str, PIXEL_BITS))} bits; {bits} were asked for.")
     if relationship not in ("LIN", "LOG", "DISP"):
         raise ValueError(f"An XA run is LIN, LOG or DISP; {relationship!r} was asked for.")
-    with tempfile.TemporaryFile() as pixels, whole_file(path) as temporary:
-        count, clipped, shape, digest = _spool(frames, bits, pixels)
-        header = _header(count, shape, bits, frame_time_s, pixel_spacing_mm, relationship, description, digest)
+
+    def finish(header: Dataset) -> None:
         if relationship == "LOG":
             header.ModalityLUTSequence = [_linearising_table(bits, linear_values)]
+
+    return _write(path, frames, bits, (frame_time_s, pixel_spacing_mm, relationship, description), finish)
+
+
+def write_without_source(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    provenance: Provenance,
+    bits: int,
+    frame_time_s: float = ASSUMED_FRAME_TIME_S,
+    pixel_spacing_mm: tuple[float, float] = (1.0, 1.0),
+) -> WriteReport:
+    """Write a result whose source is no DICOM file as a derived XA run of nobody, and say what was written.
+
+    frames, bits: as for write_simulated. Patient and study are empty, as far as the standard allows, since nothing is
+    known of them; the values are called DISP, since nothing is known of their relation to the dose.
+    """
+
+    def finish(header: Dataset) -> None:
+        header.PatientName = header.PatientID = header.StudyID = ""
+        header.StudyDate = header.StudyTime = ""
+        del header.StudyDescription, header.BurnedInAnnotation
+        header.ImageType = ["DERIVED", "SECONDARY", "SINGLE PLANE"]
+        header.DerivationDescription = derivation_text(provenance)[:1024]
+        header.DerivationCodeSequence = [smoothing_code()]
+        header.DeviceUID = uid_from("model", provenance.model_sha256)
+
+    facts = (frame_time_s, pixel_spacing_mm, "DISP", series_description(provenance))
+    return _write(Path(path), frames, bits, facts, finish)
+
+
+def _write(path: Path, frames: Iterable[np.ndarray], bits: int, facts: tuple, finish: Callable[[Dataset], None]) -> WriteReport:
+    with tempfile.TemporaryFile() as pixels, whole_file(path) as temporary:
+        count, clipped, shape, digest = _spool(frames, bits, pixels)
+        require_space(path, pixels.tell())
+        header = _header(count, shape, bits, *facts, digest)
+        finish(header)
         pixels.seek(0)
         header.PixelData = pixels
         header["PixelData"].VR = "OW"
         with quiet_pydicom():
             dcmwrite(temporary, header, enforce_file_format=True)
-        read_dicom(temporary)
+        settle(temporary)
+        again = hashlib.sha256()
+        for frame in read_dicom(temporary).frames:
+            again.update(frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes())
+        if again.hexdigest() != digest:
+            raise OutputError(f"{path.name} did not read back as it was written; the disk may be failing.")
     return WriteReport(path, count, clipped, count * shape[0] * shape[1])
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import InputError, UnsupportedError
+from ..errors import FluoroDenoiseError, InputError, UnsupportedError
 
 BLOCK_BYTES = 64 * 2**20
 SUPPORTED_TYPES = ("u1", "i1", "u2", "i2", "f4", "f8")
@@ -76,14 +77,27 @@ class ConsecutiveFrames(LazyFrames):
         block = self._block
         frame = np.empty((block.height, block.width), block.dtype)
         position = block.offset + index * block.frame_bytes
-        if isinstance(block.file, Path):
-            with open(block.file, "rb") as file:
-                read = _read_into(file, position, frame)
-        else:
-            read = _read_into(block.file, position, frame)
+        with still_there(block.name):
+            if isinstance(block.file, Path):
+                with open(block.file, "rb") as file:
+                    read = _read_into(file, position, frame)
+            else:
+                read = _read_into(block.file, position, frame)
         if read != block.frame_bytes:
             raise InputError(f"{block.name} ends inside frame {index}; the file was cut short after it was opened.")
         return frame.astype(block.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def still_there(name: str) -> Iterator[None]:
+    """InputError where a file that was opened before can no longer be read."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FluoroDenoiseError):
+            raise
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{name} could be opened but not be read to its end ({reason}); see that it stays in its place.") from None
 
 
 def _read_into(file: BinaryIO, position: int, frame: np.ndarray) -> int:

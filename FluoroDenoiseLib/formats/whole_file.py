@@ -1,9 +1,9 @@
-"""A file that is either complete at its place or not there: written aside, flushed, renamed."""
+"""A file that is either complete at its place or not there: written aside, flushed, looked at, renamed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,38 +11,123 @@ from pathlib import Path
 
 from ..errors import FluoroDenoiseError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed, which serves as the lock
+    fcntl = None
+
+# The place of the name is taken by its hash: names of runs are often those of patients, and files aside may stay after
+# a power cut. The number before .tmp is that of every file this project writes aside.
+ASIDE = ".fluorodenoise-{}.0.tmp"
+_swept: set[Path] = set()
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to `path` when the block ends well and removed when it does not.
 
-    An older file at `path` stays as it is until the rename, which replaces it in one step. Any failure, an interrupt
-    included, leaves no temporary. OSErrors of the block become OutputError.
+    An older file at `path` stays as it is until the rename, which replaces it in one step, or, without `overwrite`, for
+    ever: then OutputError. So too while another process writes the same file. Any failure, an interrupt included, leaves
+    no temporary; one that a killed process left is removed by the next. OSErrors of the block become OutputError.
     """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path.name} cannot be written: the folder {path.parent} does not exist; make it first.")
-    if path.is_dir():
-        raise OutputError(f"{path.name} is a folder; give the name of a file.")
-    # Long names keep room for the ending: most file systems stop at 255 bytes.
-    temporary = path.parent / f".{path.name[:120]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = path.parent / ASIDE.format(hashlib.sha256(os.path.normcase(path.name).encode()).hexdigest()[:16])
+    lock = None
     try:
-        temporary.touch(exist_ok=False)
+        if not path.parent.is_dir():
+            raise OutputError(f"{path.name} cannot be written: its folder {path.parent.name} does not exist; make it first.")
+        if path.is_dir():
+            raise OutputError(f"{path.name} is a folder; give the name of a file.")
+        _sweep(path.parent, temporary)
+        lock = _claim(temporary)
+        if lock is None:
+            raise OutputError(f"{path.name} is being written by another run at this moment; choose another name or wait.")
+        _require_free(path, overwrite)
+        os.truncate(temporary, 0)
         yield temporary
-        _flush_to_disk(temporary, os.O_RDWR)
+        settle(temporary)
+        _require_free(path, overwrite)
+        if fcntl is None:
+            lock = _release(lock)
         os.replace(temporary, path)
         if os.name == "posix":
-            _flush_to_disk(path.parent, os.O_RDONLY)
-    except OSError as error:
-        if isinstance(error, FluoroDenoiseError):
+            _flush(path.parent, os.O_RDONLY)
+    except BaseException as error:
+        if lock is not None:
+            if fcntl is None:
+                lock = _release(lock)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError) or isinstance(error, FluoroDenoiseError):
             raise
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{path.name} could not be written ({reason}); nothing was changed there.") from error
+        # The original error names the folder, which may be a patient's: it is not shown.
+        raise OutputError(f"{path.name} could not be written ({reason}); nothing was changed there.") from None
     finally:
-        with suppress(OSError):
+        _release(lock)
+
+
+def settle(path: Path) -> None:
+    """Have a file on the disk, and out of the memory where the system can, so that reading it back reads the disk."""
+    _flush(path, os.O_RDWR)
+    if hasattr(os, "posix_fadvise"):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    if not overwrite and path.exists():
+        raise OutputError(f"{path.name} exists already; choose another name, or allow to overwrite it.")
+
+
+def _claim(temporary: Path) -> int | None:
+    """An open handle that holds the temporary until it is closed, by the end of the process at the latest; None if
+    another process holds it."""
+    if fcntl is None:
+        try:
             temporary.unlink(missing_ok=True)
+        except PermissionError:
+            return None
+        return os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    while True:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            return handle
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(temporary)):
+                return handle
+        os.close(handle)  # its holder renamed or removed it between our opening and our locking
 
 
-def _flush_to_disk(path: Path, flags: int) -> None:
+def _release(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _sweep(folder: Path, ours: Path) -> None:
+    """Remove, once a folder and process, what killed processes left there; what is being written is held, and stays."""
+    if fcntl is None or folder in _swept:
+        return
+    _swept.add(folder)
+    for left in folder.glob(ASIDE.format("*")):
+        with suppress(OSError):
+            handle = None if left == ours else os.open(left, os.O_RDWR)
+            try:
+                if handle is not None:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
+            finally:
+                _release(handle)
+
+
+def _flush(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
         os.fsync(handle)
@@ -56,6 +141,6 @@ def require_space(path: Path, size: int) -> None:
         free = shutil.disk_usage(path.parent).free
         if free < 1.1 * size:
             raise OutputError(
-                f"{path.name} needs {size / 1e6:.0f} MB but {path.parent} has {free / 1e6:.0f} MB free; "
-                "free some space or choose another folder."
+                f"{path.name} needs {size / 1e6:.0f} MB but its disk has {free / 1e6:.0f} MB free; free some space or "
+                "choose another folder."
             )

@@ -19,10 +19,14 @@ from dicom_examples import (
     xa_file,
 )
 from FluoroDenoiseLib.errors import InputError, ResourceError, UnsupportedError
-from FluoroDenoiseLib.formats import dicom_pixels, find_runs, read_run
+from FluoroDenoiseLib.formats import find_runs, read_run
+from FluoroDenoiseLib.formats.decoding import decoder_for
+from FluoroDenoiseLib.formats.fragments import frame_pieces
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    JPEGLosslessSV1,
     UltrasoundMultiFrameImageStorage,
 )
 
@@ -121,6 +125,9 @@ def test_monochrome1_is_not_inverted(xa):
         ({"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"]}, "already a derived image"),
         ({"LossyImageCompression": "01"}, "losses"),
         ({"PositionerMotion": "DYNAMIC"}, "do not show the same view"),
+        ({"PositionerPrimaryAngleIncrement": [0, 1, 2, 3, 4]}, "do not show the same view"),
+        ({"FrameDimensionPointer": 0x00181510}, "do not show the same view"),
+        ({"BurnedInAnnotation": "YES"}, "burned into its pictures"),
     ],
 )
 def test_doubtful_runs_are_read_with_a_sentence(xa, changes, sentence):
@@ -216,31 +223,106 @@ def test_a_damaged_codestream_is_an_input_error(tmp_path):
         list(run.frames)
 
 
-def test_a_panic_that_is_no_exception_becomes_an_input_error(xa, monkeypatch):
-    class PanicException(BaseException):
-        pass
-
-    def panic(*args, **kwargs):
-        raise PanicException
-
-    run = read_run(compressed(xa, COMPRESSED["RLE"]))
-    monkeypatch.setattr(dicom_pixels, "pixel_array", panic)
-    with pytest.raises(InputError, match="decoding frame 2"):
-        run.frames[2]
-
-
 def test_a_missing_decoder_is_named(xa, monkeypatch):
-    compressed(xa, COMPRESSED["RLE"])
-    decoder = get_decoder(COMPRESSED["RLE"])
-    monkeypatch.setattr(type(decoder), "is_available", property(lambda self: False))
-    content = xa.read_bytes()
-    old, new = b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.4.70\0"
-    assert old in content
-    header = pydicom.dcmread(xa)
-    header.file_meta.TransferSyntaxUID = new[:-1].decode()
-    header.save_as(xa)
+    path = compressed(xa, COMPRESSED["RLE"])
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    header.save_as(path)
+    monkeypatch.setattr(type(get_decoder(JPEGLosslessSV1)), "available_plugins", property(lambda self: ()))
+    with pytest.raises(ResourceError, match="pip install python-gdcm"):
+        read_run(path)
+
+
+def test_a_decoder_with_another_licence_is_not_taken(xa, monkeypatch):
+    decoder = get_decoder(JPEGLosslessSV1)
+    monkeypatch.setattr(type(decoder), "available_plugins", property(lambda self: ("pylibjpeg",)))
     with pytest.raises(ResourceError, match="python-gdcm"):
+        decoder_for(JPEGLosslessSV1, "xa.dcm")
+
+
+def test_a_file_deflated_as_a_whole_is_not_inflated(xa):
+    header = pydicom.dcmread(xa)
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    header.save_as(xa)
+    with pytest.raises(UnsupportedError, match="deflated"):
         read_run(xa)
+    assert find_runs(xa.parent) == [xa]
+
+
+@pytest.mark.parametrize("lie", ["offset", "length", "count", "two tables"])
+def test_a_lying_extended_offset_table_is_found(xa, lie):
+    header = pydicom.dcmread(compressed(xa, COMPRESSED["RLE"]))
+    frames = list(pydicom.encaps.generate_frames(header.PixelData, number_of_frames=5))
+    header.PixelData, offsets, lengths = pydicom.encaps.encapsulate_extended(frames)
+    if lie == "two tables":
+        header.PixelData = pydicom.encaps.encapsulate(frames)
+    tables = {"offset": offsets, "length": lengths}
+    if lie in tables:
+        words = np.frombuffer(tables[lie], "<u8").copy()
+        words[2] += 4
+        tables[lie] = words.tobytes()
+    if lie == "count":
+        tables["offset"] = offsets[:-8]
+    header.add_new("ExtendedOffsetTable", "OV", tables["offset"])
+    header.add_new("ExtendedOffsetTableLengths", "OV", tables["length"])
+    header["PixelData"].VR = "OB"
+    header.save_as(xa)
+    with pytest.raises(InputError, match="offset table|NumberOfFrames"):
+        read_run(xa)
+
+
+def test_frames_behind_an_extended_offset_table_are_read(xa):
+    header = pydicom.dcmread(compressed(xa, COMPRESSED["RLE"]))
+    frames = list(pydicom.encaps.generate_frames(header.PixelData, number_of_frames=5))
+    header.PixelData, offsets, lengths = pydicom.encaps.encapsulate_extended(frames)
+    header.add_new("ExtendedOffsetTable", "OV", offsets)
+    header.add_new("ExtendedOffsetTableLengths", "OV", lengths)
+    header["PixelData"].VR = "OB"
+    header.save_as(xa)
+    np.testing.assert_array_equal(np.stack(list(read_run(xa).frames)), noise_frames())
+
+
+def test_frames_beyond_four_gigabytes_are_found(tmp_path):
+    size, items = 2**31, []
+    with open(tmp_path / "sparse", "wb") as file:  # five frames of 2 GB that take no room on the disk
+        file.write(b"\xfe\xff\x00\xe0" + struct.pack("<I", 0))
+        for _ in range(5):
+            items.append(file.tell())
+            file.write(b"\xfe\xff\x00\xe0" + struct.pack("<I", size))
+            file.seek(size, 1)
+        file.write(b"\xfe\xff\xdd\xe0\0\0\0\0")
+    header = pydicom.Dataset()
+    with open(tmp_path / "sparse", "rb") as file:
+        assert frame_pieces(file, header, 5, COMPRESSED["RLE"], "sparse") == [[(place + 8, size)] for place in items]
+        header.ExtendedOffsetTable = struct.pack("<5Q", *(place - items[0] for place in items))
+        header.ExtendedOffsetTableLengths = struct.pack("<5Q", *[size] * 5)
+        file.seek(0)
+        assert frame_pieces(file, header, 5, COMPRESSED["J2K"], "sparse")[4] == [(items[4] + 8, size)] and items[4] > 2**32
+
+
+def test_a_frame_that_claims_gigabytes_is_not_read(xa):
+    content = compressed(xa, COMPRESSED["RLE"]).read_bytes()
+    last = content.rindex(b"\xfe\xff\x00\xe0")
+    with open(xa, "r+b") as file:
+        file.seek(last + 4)
+        file.write(struct.pack("<I", 2**31))
+        file.seek(2**31, 1)
+        file.write(b"\xfe\xff\xdd\xe0\0\0\0\0")
+    with pytest.raises(InputError, match="larger than uncompressed"):
+        read_run(xa)
+
+
+def test_a_file_of_empty_pieces_does_not_fill_the_memory(xa):
+    content = compressed(xa, COMPRESSED["JPEG-LS"]).read_bytes()
+    pixels = content.rindex(b"\xe0\x7f\x10\x00OB") + 12
+    xa.write_bytes(content[:pixels] + b"\xfe\xff\x00\xe0\0\0\0\0" * 6000 + b"\xfe\xff\xdd\xe0\0\0\0\0")
+    with pytest.raises(InputError, match="more than 1000 pieces"):
+        read_run(xa)
+
+
+def test_frames_larger_than_any_detector_are_refused(xa):
+    with pytest.raises(UnsupportedError, match="65535x65535"):
+        read_run(changed(compressed(xa, COMPRESSED["RLE"]), Rows=65535, Columns=65535))
 
 
 def test_native_pixels_under_a_compressed_name_are_refused(xa):

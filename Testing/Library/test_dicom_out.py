@@ -20,9 +20,10 @@ from dicom_examples import (
     xa_file,
 )
 from FluoroDenoiseLib.errors import FluoroDenoiseError, InputError, OutputError, UnsupportedError
-from FluoroDenoiseLib.formats import dicom_out, read_run, write_run, write_simulated
+from FluoroDenoiseLib.formats import dicom_out, read_run, rle_frames, write_run, write_simulated
 from FluoroDenoiseLib.formats.dicom_out import derived_header
 from pydicom.sr.codedict import codes
+from pydicom.uid import RLELossless
 
 EXAMPLES = {"XA": xa_file, "RF": rf_file, "Enhanced XA": enhanced_file}
 
@@ -277,11 +278,78 @@ def test_a_full_disk_is_seen_before_computing(tmp_path, xa, monkeypatch):
         written(xa, tmp_path / "out.dcm", failing([], 0, AssertionError("computed")))
 
 
-def test_more_than_four_gigabytes_are_refused_before_computing(tmp_path, xa, monkeypatch):
-    monkeypatch.setattr(dicom_out, "MAX_PIXEL_BYTES", 1000)
-    with pytest.raises(UnsupportedError, match="at most 4 GB"):
-        written(xa, tmp_path / "out.dcm", failing([], 0, AssertionError("computed")))
-    assert list(tmp_path.iterdir()) == [xa]
+@pytest.mark.parametrize("shape, bits", [((24, 32), 12), ((3, 259), 12), ((5, 7), 8)])
+def test_more_than_four_gigabytes_are_written_as_rle(tmp_path, monkeypatch, shape, bits):
+    monkeypatch.setattr(dicom_out, "MAX_PIXEL_BYTES", 100)
+    frames = noise_frames(5, shape, bits)
+    source = xa_file(tmp_path / "in.dcm", frames, bits)
+    written(source, tmp_path / "out.dcm")
+    out = pydicom.dcmread(tmp_path / "out.dcm")
+    assert out.file_meta.TransferSyntaxUID == RLELossless and len(out.ExtendedOffsetTable) == 5 * 8
+    np.testing.assert_array_equal(out.pixel_array, frames)
+    assert dciodvfy_errors(tmp_path / "out.dcm") == []
+    with open(tmp_path / "out.dcm", "rb") as file:  # the table is right: a frame far behind is found by it alone
+        start = (tmp_path / "out.dcm").read_bytes().rindex(b"\xe0\x7f\x10\x00OB") + 12 + 8
+        file.seek(start + np.frombuffer(out.ExtendedOffsetTable, "<u8")[4] + 8)
+        assert file.read(rle_frames.encoded_size(shape, frames.dtype)) == rle_frames.rle(frames[4])
+
+
+def test_offsets_pass_four_gigabytes():
+    size = rle_frames.encoded_size((1024, 1024), np.dtype("u2"))
+    assert len(rle_frames.rle(np.zeros((1024, 1024), np.uint16))) == size
+    assert int(rle_frames.offsets(10_000, size)[-1]) == 9_999 * (size + 8) > 2**34
+
+
+def test_gdcm_reads_what_we_write_as_rle(tmp_path, xa, monkeypatch):
+    gdcm = pytest.importorskip("gdcm")
+    monkeypatch.setattr(dicom_out, "MAX_PIXEL_BYTES", 100)
+    written(xa, tmp_path / "out.dcm")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(tmp_path / "out.dcm"))
+    assert reader.Read()
+    buffer = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    assert np.frombuffer(buffer, "<u2").tobytes() == noise_frames().tobytes()
+
+
+def test_padding_stays_as_it_is(tmp_path):
+    frames = noise_frames() % 2000 + 100
+    frames[:, :4] = 0
+    source = xa_file(tmp_path / "in.dcm", frames)
+    header = pydicom.dcmread(source)
+    header.add_new("PixelPaddingValue", "US", 0)
+    header.add_new("PixelPaddingRangeLimit", "US", 5)
+    header.save_as(source)
+    written(source, tmp_path / "out.dcm", (frame + 7 for frame in frames))
+    out = np.stack(list(read_run(tmp_path / "out.dcm").frames))
+    np.testing.assert_array_equal(out[:, :4], 0)
+    np.testing.assert_array_equal(out[:, 4:], frames[:, 4:] + 7)
+
+
+def test_overlays_are_copied_and_those_in_unused_bits_are_said_to_be_lost(tmp_path, xa):
+    header = pydicom.dcmread(xa)
+    header.add_new(0x60003000, "OW", bytes(range(96)))
+    header.add_new(0x60020102, "US", 15)
+    header.save_as(xa)
+    run = read_run(xa)
+    assert sum("overlays" in said for said in run.warnings) == 2
+    written(xa, tmp_path / "out.dcm")
+    out = pydicom.dcmread(tmp_path / "out.dcm")
+    assert out[0x60003000].value == bytes(range(96)) and (0x6002, 0x0102) not in out
+
+
+def test_parts_of_a_whole_are_no_parts_of_the_original(tmp_path):
+    source = changed(enhanced_file(tmp_path / "in.dcm"), ConcatenationUID="1.2.3", InConcatenationNumber=1,
+                     SOPInstanceUIDOfConcatenationSource="1.2.4")  # fmt: skip
+    written(source, tmp_path / "out.dcm")
+    out = pydicom.dcmread(tmp_path / "out.dcm")
+    assert out.ConcatenationUID.startswith("2.25.") and out.SOPInstanceUIDOfConcatenationSource.startswith("2.25.")
+    assert out.InConcatenationNumber == 1 and out.ContentQualification == "RESEARCH"
+
+
+def test_a_strange_model_name_cannot_break_the_header(tmp_path, xa):
+    strange = type(PROVENANCE)("0.1.0", "caf\u00e9\\back", "ab" * 32, 1.0, "preset")
+    written(xa, tmp_path / "out.dcm", provenance=strange)
+    assert pydicom.dcmread(tmp_path / "out.dcm").SeriesDescription == "FluoroDenoise caf?/back, not for clinical use"
 
 
 def test_a_disk_that_alters_what_was_written_is_noticed(tmp_path, xa, monkeypatch):
