@@ -88,34 +88,26 @@ def denoise(options: argparse.Namespace) -> int:
 def denoise_folder(options: argparse.Namespace, settings) -> int:
     """Denoise every run below a folder to the same place below another; returns the code of the first failure."""
     from FluoroDenoiseLib import jobs
-    from FluoroDenoiseLib.errors import InputError
-    from FluoroDenoiseLib.formats import find_runs
-    from FluoroDenoiseLib.targets import UsageError, make_folder
+    from FluoroDenoiseLib.folders import denoise_each, runs_below
+    from FluoroDenoiseLib.targets import UsageError
 
     if options.compare or options.residual:
         raise UsageError("--compare and --residual are for one run; denoise that file alone to get them.")
-    if options.target.resolve() == options.source.resolve():
-        raise UsageError("OUT must be another folder than IN, whose runs are never changed.")
-    runs = [path for path in find_runs(options.source) if not path.is_relative_to(options.target)]
-    if not runs:
-        raise InputError(f"{options.source} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy.")
-    make_folder(options.target)
+    runs = runs_below(options.source, options.target)
     model, compute = jobs.load(settings)
+
+    def denoise(source: Path, target: Path) -> None:
+        denoise_one(source, target, model, compute, settings, options.overwrite)
+
+    states: list[str] = []
     failures: dict[Path, int] = {}
-    done = skipped = 0
-    for source in runs:
-        target = options.target / source.relative_to(options.source)
-        if target.exists() and not options.overwrite:
-            skipped += 1
-            continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            denoise_one(source, target, model, compute, settings, options.overwrite)
-            done += 1
-        except Exception as error:
-            failures[source] = complain(error)
+    for outcome in denoise_each(runs, options.source, options.target, denoise, options.overwrite):
+        states.append(outcome.state)
+        if outcome.error is not None:
+            failures[outcome.source] = complain(outcome.error)
+    skipped = states.count("there")
     there = f", {skipped} were there already (--overwrite does them again)" if skipped else ""
-    say(f"{options.target}: {done} of {len(runs)} runs denoised{there}, {len(failures)} failed")
+    say(f"{options.target}: {states.count('done')} of {len(runs)} runs denoised{there}, {len(failures)} failed")
     for source, exit_code in failures.items():
         say(f"  failed with code {exit_code}: {source.relative_to(options.source)}")
     return next(iter(failures.values()), 0)
@@ -266,23 +258,74 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train by a recipe, with a progress bar; the loss stands in it."""
+    """Train by a recipe, with a progress bar; losses, risk and remaining time stand in it.
+
+    Under torchrun the first process speaks for all.
+    """
     from FluoroDenoiseLib.jobs import train_recipe
     from FluoroDenoiseLib.recipe import load_recipe
     from tqdm import tqdm
 
     recipe = load_recipe(options.recipe)
-    say(f"{options.out}: training {recipe.name} for {recipe.steps} steps on {options.runs}")
-    bar = tqdm(total=recipe.steps, unit=" steps", disable=None)
+    speaks = os.environ.get("RANK", "0") == "0"
+    if speaks:
+        say(f"{options.out}: training {recipe.name} for {recipe.steps} steps on {options.runs}")
+    bar = tqdm(total=recipe.steps, disable=None if speaks else True,
+               bar_format="{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {elapsed}{postfix}")
     with bar:
-        for progress in train_recipe(recipe, options.runs, options.out, start=options.start):
-            losses = {name: f"{value:.4g}" for name, value in progress.losses.items()}
-            bar.set_postfix(losses, refresh=False)
+        for progress in train_recipe(recipe, options.runs, options.out, start=options.start, device=options.device,
+                                     teacher=options.teacher):
+            risk = {} if progress.risk is None else {"risk": progress.risk}
+            numbers = {name: f"{value:.4g}" for name, value in {**risk, **progress.losses}.items()}
+            left = tqdm.format_interval(progress.remaining_s)
+            bar.set_postfix({"left": left, **numbers}, refresh=False)
             bar.update(progress.step - bar.n)
-            if bar.disable:
-                say(f"  step {progress.step} of {progress.steps}: {', '.join(f'{k} {v}' for k, v in losses.items())}")
-    say(f"{options.out}: model.json, weights.safetensors, train.csv and train.png are written; use it with --model {options.out}")
+            if speaks and bar.disable:
+                numbers = ", ".join(f"{name} {value}" for name, value in numbers.items())
+                say(f"  step {progress.step} of {progress.steps}: {numbers}, {left} left")
+    if speaks:
+        say(f"{options.out}: the model, its card MODEL.md, train.csv and train.png are written; use it with --model {options.out}")
     return 0
 
 
-COMMANDS = {"denoise": denoise, "probe": probe, "simulate": simulate, "train": train, "evaluate": evaluate}
+def adapt(options: argparse.Namespace) -> int:
+    """Adapt a model, with a progress bar of the time; says at the end which weights are kept and why."""
+    from FluoroDenoiseLib.jobs import DenoiseSettings, adapt_model
+    from tqdm import tqdm
+
+    settings = DenoiseSettings(options.model, options.device, options.precision)
+    job = adapt_model(options.sources, options.out, settings, options.minutes, options.bare, options.overwrite)
+    say(f"{options.out}: adapting {options.model} to {len(job.runs)} runs for {options.minutes:g} minutes, some of it to prepare them")
+    bar = tqdm(unit=" steps", disable=None)
+    with bar:
+        for progress in job:
+            bar.total = progress.steps
+            risk = "" if progress.risk is None else f"{progress.risk:.4f}"
+            bar.set_postfix({"error at first": f"{job.risk_before:.4f}", "now": risk}, refresh=False)
+            bar.update(progress.step - bar.n)
+    say(f"{options.out}: {job.outcome.sentence}")
+    say(f"  {job.outcome.frames} frames, {job.outcome.steps} steps, {job.outcome.seconds:.0f} s; use it with --model {options.out}")
+    return 0
+
+
+def ablate(options: argparse.Namespace) -> int:
+    """Run the ablation of step 2, each row as it is known; the tables at the end."""
+    from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.targets import make_folder
+    from FluoroDenoiseLib.training.ablation import Size, ablate as run_ablation
+    from FluoroDenoiseLib.training.ablation_report import write_report
+
+    make_folder(options.out)
+    size = Size(options.steps, options.runs, options.seeds)
+    compute = choose(options.device, "bfloat16" if options.precision == "auto" else options.precision)
+    rows = []
+    for row in run_ablation(options.out, size, compute, choose(options.device, "float32")):
+        rows.append(row)
+        say(f"{row.method}, training {row.seed}, scene {row.scene}: {row.psnr:.2f} dB, wire {row.psnr_near:.2f} dB, "
+            f"contrast {row.contrast:.3f}, lag {row.lag:.3f}")
+    write_report(rows, size, options.out, [f"Trained on {compute.device} in {compute.precision}: {compute.reason}"])
+    say(f"{options.out}: ABLATION.md and ablation.json are written")
+    return 0
+
+
+COMMANDS = {"adapt": adapt, "denoise": denoise, "probe": probe, "simulate": simulate, "train": train, "evaluate": evaluate, "ablate": ablate}

@@ -61,6 +61,24 @@ def make_parser() -> Parser:
     one.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder of the training runs")
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for model, log and checkpoints")
     one.add_argument("--start", metavar="MODEL", help="preset or model folder whose weights to begin with")
+    one.add_argument("--device", type=device, default="auto", metavar="auto|cpu|cuda:N", help="where to train (default: auto); the recipe has the precision")
+    one.add_argument("--teacher", metavar="MODEL", help="folder of the teacher that a student learns from")
+
+    one = command("adapt", "Suit a model to your own noisy runs, without clean images; the old weights stay unless the new are better.")
+    one.add_argument("sources", type=Path, nargs="+", metavar="IN", help="noisy runs of one kind, files or folders of them")
+    one.add_argument("--out", type=Path, required=True, metavar="MODEL", help="folder of the model to make")
+    one.add_argument("--minutes", type=minutes, default=5.0, metavar="M", help="how long it may take in all (default: 5)")
+    one.add_argument("--model", default="quality", metavar="NAME", help="preset or model folder to begin with (default: quality)")
+    one.add_argument("--bare", action="store_true", help="begin with random weights instead, in the shape of that model; takes hours")
+    one.add_argument("--overwrite", action="store_true", help="replace a model that is in MODEL")
+    add_device(one)
+
+    one = command("ablate", "Train step 2 with each of its terms off and each choice changed, and say which earns its place.")
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for ABLATION.md, ablation.json and the trainings")
+    one.add_argument("--steps", type=positive, default=600, metavar="N", help="of every student and teacher (default: 600)")
+    one.add_argument("--runs", type=positive, default=24, metavar="N", help="simulated noisy runs to train on (default: 24)")
+    one.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings of each variant, and scenes to judge them on (default: 3)")
+    add_device(one)
 
     one = command("evaluate", "Measure the presets and their rivals on simulated scenes.")
     one.add_argument("--presets", nargs="+", default=list(PRESETS), metavar="NAME", help="presets or model folders (default: fast quality)")
@@ -98,9 +116,25 @@ def share(text: str) -> float:
     return value
 
 
+def minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return value
+
+
 def whole_number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
 
 

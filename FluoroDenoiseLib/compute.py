@@ -49,6 +49,11 @@ class Compute:
     def is_gpu(self) -> bool:
         return self.torch_device.type == "cuda"
 
+    @property
+    def collectives(self) -> str:
+        """What torch.distributed calls the means by which processes that compute so talk to each other."""
+        return "cpu:gloo,cuda:nccl" if self.is_gpu else "gloo"
+
     def autocast(self) -> AbstractContextManager:
         """A context in which convolutions run at this precision; parameters and sums of results stay float32.
 
@@ -79,7 +84,8 @@ class Compute:
 def choose(device: str = "auto", precision: str = "auto") -> Compute:
     """The device and precision to compute with.
 
-    device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N".
+    device: "auto" (the first usable GPU, else the CPU), "cpu", "cuda" or "cuda:N". Among processes of one training on one
+    machine each takes the GPU of its own number, and is refused where there are fewer GPUs than processes.
     precision: "auto" (float32 on the CPU, float16 on a GPU, where bfloat16 would cost up to 8 of 4096 grey levels and
     float16 about 0.1), "float32", "bfloat16" or "float16".
     Raises ResourceError if a GPU is named that cannot be used, UnsupportedError for any other word.
@@ -89,14 +95,14 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
     if device == "auto":
         refusal = _why_unusable(0)
         if refusal is None:
-            return _on_gpu(0, precision)
+            return _on_gpu(_own_gpu(), precision)
         return Compute("cpu", _settle(precision, "float32"), f"CPU, because {refusal}.")
     if device == "cpu":
         return Compute("cpu", _settle(precision, "float32"), "CPU, because it was asked for.")
     named = re.fullmatch(r"cuda(?::(\d+))?", device)
     if named is None:
         raise UnsupportedError(f"Device '{device}' is not known; use auto, cpu or cuda:0 (cuda:1 for the second GPU).")
-    index = int(named[1] or 0)
+    index = _own_gpu() if named[1] is None else int(named[1])
     refusal = _why_unusable(index)
     if refusal is not None:
         raise ResourceError(f"Device '{device}' cannot be used, because {refusal}; use auto or cpu instead.")
@@ -132,6 +138,15 @@ def _on_gpu(index: int, precision: str) -> Compute:
     gpu = torch.cuda.get_device_properties(index)
     reason = f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB of memory."
     return Compute(f"cuda:{index}", _settle(precision, "float16"), reason)
+
+
+def _own_gpu() -> int:
+    """The GPU of this process: the first one, or under torchrun that of its number on this machine."""
+    index = int(os.environ.get("LOCAL_RANK", 0))
+    refusal = _why_unusable(index) if index else None
+    if refusal is not None:
+        raise ResourceError(f"Process {index} has no GPU of its own, because {refusal}; start as many processes as there are GPUs.")
+    return index
 
 
 def _count_gpus() -> tuple[int, str]:

@@ -6,7 +6,6 @@ quick; torch comes in with the first job.
 
 from __future__ import annotations
 
-import csv
 import errno
 import sys
 import time
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from FluoroDenoiseLib import __version__
-from FluoroDenoiseLib.errors import FluoroDenoiseError, InputError, UnsupportedError
-from FluoroDenoiseLib.targets import check_space, check_targets, make_folder, residual_writer
+from FluoroDenoiseLib.errors import FluoroDenoiseError, InputError, ModelError, OutputError, UnsupportedError
+from FluoroDenoiseLib.targets import check_folder, check_space, check_targets, make_folder, residual_writer
 
 if TYPE_CHECKING:
     from FluoroDenoiseLib.compute import Compute
@@ -28,8 +27,10 @@ if TYPE_CHECKING:
     from FluoroDenoiseLib.model_folder import Model
     from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
     from FluoroDenoiseLib.simulate import SimulatedRun
+    from FluoroDenoiseLib.training.adapt import Adaptation
     from FluoroDenoiseLib.training.loop import Progress
 
+TRUTH_FILES = ("clean.npy", "without_tools.npy")
 Watch = Callable[[Iterable, int, dict], Iterable]
 
 
@@ -117,7 +118,7 @@ def denoise_file(
         keep = stack.enter_context(residual_writer(residual, run)) if residual else None
         pairs = tally.count(pair_up(run, denoiser, check), keep)
         facts = facts_of(run, noise, model, compute)
-        written = formats.write_run(target, watch(pairs, len(run), facts), run, provenance(model, settings, noise))
+        written = formats.write_run(target, watch(pairs, len(run), facts), run, provenance(model, settings, noise), overwrite)
     if compare is not None:
         from FluoroDenoiseLib.pictures import comparison, save_picture
 
@@ -184,8 +185,11 @@ def find_noise(run: FluoroRun, given: PoissonGaussian | None) -> NoiseEstimate:
 
 
 def facts_of(run: FluoroRun, noise: NoiseEstimate, model: Model, compute: Compute) -> dict:
-    """What a person should know before the first frame is done, in plain values."""
+    """What a person should know before the first frame is done, and what to note beside the result, in plain values."""
+    import torch
+
     return {
+        "version": __version__, "model_sha256": model.sha256, "torch_version": str(torch.__version__),
         "device": compute.device, "precision": compute.precision, "reason": compute.reason, "model": model.name,
         "size": list(run.frames[0].shape), "noise": asdict(noise.model),
         "spatial_correlation": noise.spatial_correlation, "temporal_correlation": noise.temporal_correlation,
@@ -203,33 +207,74 @@ def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
 
 
 def train_recipe(
-    recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None, start: str | None = None
+    recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None, start: str | None = None, device: str = "auto",
+    teacher: str | None = None,
 ) -> Iterator[Progress]:
     """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without.
 
-    Leaves in `out` what run_training leaves, and train.png with the losses, also when its caller stops it early. check()
-    is called before every run is prepared, which takes seconds each, and may raise. start: preset or model folder whose
-    weights to begin with.
+    Leaves in `out` what run_training leaves. check() is called before every run is prepared, which takes seconds each,
+    and may raise. start: preset or model folder whose weights to begin with; teacher: that of a student, which needs one.
+    Under torchrun this is one process of many.
     """
     from FluoroDenoiseLib.compute import choose
     from FluoroDenoiseLib.model_folder import load_model
-    from FluoroDenoiseLib.recipe import PretrainRecipe
+    from FluoroDenoiseLib.recipe import PretrainRecipe, StudentRecipe, UnsupervisedRecipe
+    from FluoroDenoiseLib.training.distributed import joined
     from FluoroDenoiseLib.training.pretrain import pretrain
+    from FluoroDenoiseLib.training.student import train_student
     from FluoroDenoiseLib.training.teacher import train_teacher
+    from FluoroDenoiseLib.training.unsupervised import train_unsupervised
 
     if not runs.is_dir():
         raise InputError(f"{runs} is not a folder; give the folder of the training runs.")
+    if isinstance(recipe, StudentRecipe) and teacher is None:
+        raise ModelError(f"{recipe.name} is a student and needs a teacher; train one with docs/recipes/teacher_small.json, "
+                         "then give its folder with --teacher.")
+    if teacher is not None and not isinstance(recipe, StudentRecipe):
+        raise InputError(f"{recipe.name} is not a student, so it has no teacher; leave out --teacher.")
     make_folder(out)
-    compute = choose(precision=recipe.precision)
+    compute = choose(device, recipe.precision)
     begin = None if start is None else load_model(start, compute)
-    if isinstance(recipe, PretrainRecipe):
-        training = pretrain(recipe, _simulated_runs(runs, check), out, compute, begin)
-    else:
-        training = train_teacher(recipe, _noisy_runs(runs), out, compute, begin)
-    try:
-        yield from training
-    finally:
-        _draw_losses(out)
+    with joined(compute):
+        if isinstance(recipe, PretrainRecipe):
+            yield from pretrain(recipe, _simulated_runs(runs, check), out, compute, begin)
+        elif isinstance(recipe, StudentRecipe):
+            taught_by = load_model(teacher, compute)
+            yield from train_student(recipe, _noisy_runs(runs, check), taught_by, out, compute, begin)
+        elif isinstance(recipe, UnsupervisedRecipe):
+            yield from train_unsupervised(recipe, _noisy_runs(runs, check), out, compute, begin)
+        else:
+            yield from train_teacher(recipe, _noisy_runs(runs, check), out, compute, begin)
+
+
+def adapt_model(
+    sources: Sequence[Path], out: Path, settings: DenoiseSettings, minutes: float, bare: bool = False, overwrite: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> Adaptation:
+    """Suit the model of `settings` to runs, files or folders of them: iterate over what is returned, then ask its outcome.
+
+    See Adaptation. Its parent folder must exist; `out` itself may only where it is a model and `overwrite`.
+    """
+    from FluoroDenoiseLib.formats import find_runs, read_run
+    from FluoroDenoiseLib.training.adapt import Adaptation
+
+    if not (isinstance(minutes, (int, float)) and 0 < minutes < float("inf")):
+        raise InputError(f"Minutes are {minutes} but must be a number above 0.")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already; choose another name, or add --overwrite.")
+    if out.exists() and not (out / "model.json").is_file():
+        raise OutputError(f"{out} exists and is no model, so it is not replaced; choose another name.")
+    check_folder(out.parent)
+    files = [path for source in sources for path in (find_runs(source) if source.is_dir() else [source])]
+    files = [path for path in files if path.name not in TRUTH_FILES and not path.is_relative_to(out)]
+    if not files:
+        raise InputError(f"{sources[0]} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy runs.")
+    runs = []
+    for path in files:
+        check()
+        runs.append(read_run(path))
+    model, compute = load(settings)
+    return Adaptation(runs, model, out, compute, minutes, bare, check, any_precision=settings.precision == "auto")
 
 
 def _simulated_runs(folder: Path, check: Callable[[], None]) -> Iterator[SimulatedRun]:
@@ -243,29 +288,15 @@ def _simulated_runs(folder: Path, check: Callable[[], None]) -> Iterator[Simulat
         yield load_simulated(run_folder)
 
 
-def _noisy_runs(folder: Path) -> list[Sequence[np.ndarray]]:
+def _noisy_runs(folder: Path, check: Callable[[], None]) -> Iterator[FluoroRun]:
     from FluoroDenoiseLib.formats import find_runs, read_run
 
-    files = [path for path in find_runs(folder) if path.name not in ("clean.npy", "without_tools.npy")]
+    files = [path for path in find_runs(folder) if path.name not in TRUTH_FILES]
     if not files:
         raise InputError(f"{folder} holds no runs that can be read; give a folder of DICOM, NRRD, TIFF or .npy runs.")
-    return [read_run(path).frames for path in files]
-
-
-def _draw_losses(folder: Path) -> None:
-    """Draw train.png from train.csv, if the training came so far."""
-    from FluoroDenoiseLib.pictures import curves, save_picture
-
-    log = folder / "train.csv"
-    if not log.exists():
-        return
-    with open(log, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name not in ("step", "learning_rate")] if rows else []
-    if len(names) == 2:
-        names.remove("sum")  # of one loss it is that loss
-    series = {name: [float(row[name]) for row in rows] for name in names}
-    save_picture(curves(series, [int(row["step"]) for row in rows], "step"), folder / "train.png")
+    for path in files:
+        check()
+        yield read_run(path)
 
 
 def explain(error: BaseException) -> tuple[int, str]:

@@ -17,14 +17,35 @@ def charbonnier(estimate: Tensor, reference: Tensor, weight: Tensor | None = Non
     return distance.mean() if weight is None else (weight * distance).mean()
 
 
+def absolute(estimate: Tensor, reference: Tensor, weight: Tensor | None = None) -> Tensor:
+    """mean( w |estimate - reference| ), the L1 loss; all [B, H, W], w = 1 if not given and never with a gradient."""
+    distance = (estimate - reference).abs()
+    return distance.mean() if weight is None else (weight.detach() * distance).mean()
+
+
 def edge_preserving(estimate: Tensor, reference: Tensor, matrix: Tensor, wavelet: str = "haar") -> Tensor:
     """mean | M H(estimate) - M H(reference) |: the edges, where M says that they matter.
 
-    All [B, H, W]. H are the three high bands of the stationary wavelet transform; M is `matrix`, not negative, scaled to
-    mean 1 per image and without gradient: else the network could lower the loss by lowering M. The loss is that of Jeon
-    et al. 2025; both precautions are ours.
+    All [B, H, W]. H are the three high bands of the stationary wavelet transform. See band_distance for M.
+    """
+    return band_distance(high_bands(estimate, wavelet), high_bands(reference, wavelet), matrix)
+
+
+def band_distance(bands: Tensor, reference: Tensor, matrix: Tensor) -> Tensor:
+    """mean | M bands - M reference |, the edge-preserving loss of Jeon et al. 2025 between wavelet bands [B, 3, H, W].
+
+    M is `matrix` [B, H, W], not negative, scaled to mean 1 per image and without gradient: else the network could lower
+    the loss by lowering M. Both precautions are ours.
     """
     matrix = matrix.detach()
     matrix = matrix / matrix.mean(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(matrix.dtype).tiny)
-    difference = high_bands(estimate, wavelet) - high_bands(reference, wavelet)
-    return (matrix[:, None] * difference).abs().mean()
+    return (matrix[:, None] * (bands - reference)).abs().mean()
+
+
+def fourier_amplitude(estimate: Tensor, reference: Tensor) -> Tensor:
+    """mean | |F(estimate)| - |F(reference)| | over all frequencies; [B, H, W], F orthonormal, so in units of the noise.
+
+    Blind to where things are: a term beside others. The reference should be clean, for noise raises every amplitude.
+    """
+    amplitudes = [torch.fft.rfft2(images.float(), norm="ortho").abs() for images in (estimate, reference)]
+    return (amplitudes[0] - amplitudes[1]).abs().mean()

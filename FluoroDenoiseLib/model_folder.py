@@ -1,4 +1,4 @@
-"""A model on disk: weights.safetensors and model.json in one folder, and back into a ready network.
+"""A model on disk: weights.safetensors, model.json and the page MODEL.md in one folder, and back into a ready network.
 
 model.json holds the recipe, from which the network is built, and the SHA-256 of the weights, which is checked before a
 byte of them is parsed. Nothing is ever unpickled.
@@ -18,9 +18,13 @@ from torch import Tensor, nn
 
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.errors import ModelError
+from FluoroDenoiseLib.model_card import model_markdown
 from FluoroDenoiseLib.networks.msr2au_net import MSR2AUNet
 from FluoroDenoiseLib.networks.refiner import RefinerUNet
-from FluoroDenoiseLib.recipe import PretrainRecipe, Recipe, TeacherRecipe, recipe_from_dict, recipe_to_dict
+from FluoroDenoiseLib.networks.student_unet import StudentUNet
+from FluoroDenoiseLib.recipe import (
+    PretrainRecipe, Recipe, StudentRecipe, TeacherRecipe, UnsupervisedRecipe, recipe_from_dict, recipe_to_dict,
+)
 from FluoroDenoiseLib.tiling import Tiled
 
 FORMAT = 1
@@ -40,10 +44,12 @@ class Model:
 def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe."""
     match recipe:
-        case PretrainRecipe():
+        case PretrainRecipe() | UnsupervisedRecipe():
             return RefinerUNet(recipe.radius, recipe.guides, recipe.widths, recipe.blocks)
         case TeacherRecipe():
             return MSR2AUNet(recipe.width, recipe.levels, recipe.recurrences, recipe.norm, recipe.frames, recipe.blind)
+        case StudentRecipe():
+            return StudentUNet(recipe.width, recipe.levels, recipe.norm)
     raise TypeError(f"no network is known for {type(recipe).__name__}")
 
 
@@ -55,7 +61,7 @@ def shipped_models() -> tuple[str, ...]:
 def save_model(folder: str | Path, weights: dict[str, Tensor], recipe: Recipe, card: dict) -> str:
     """Write a model folder and return the SHA-256 of its weights.
 
-    card: what else a user should know (data, scores, versions); "recipe" and "weights_sha256" are added here.
+    card: what else a user should know (data, facts, scores, versions); "recipe" and "weights_sha256" are added here.
     Each file is written under a temporary name and renamed, the weights first.
     """
     folder = Path(folder)
@@ -64,8 +70,14 @@ def save_model(folder: str | Path, weights: dict[str, Tensor], recipe: Recipe, c
     sha256 = hashlib.sha256(blob).hexdigest()
     card = {"format": FORMAT, "name": recipe.name, "recipe": recipe_to_dict(recipe), "weights_sha256": sha256, **card}
     write_whole(folder / "weights.safetensors", blob)
-    write_whole(folder / "model.json", (json.dumps(card, indent=2) + "\n").encode())
+    write_card(folder, card)
     return sha256
+
+
+def write_card(folder: Path, card: dict) -> None:
+    """Write model.json, and MODEL.md from it."""
+    write_whole(folder / "model.json", (json.dumps(card, indent=2) + "\n").encode())
+    write_whole(folder / "MODEL.md", model_markdown(card).encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -64,33 +64,52 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     return sheet
 
 
-def curves(series: dict[str, Sequence[float]], x: Sequence[float], x_name: str, size: tuple[int, int] = (900, 420)) -> Image.Image:
-    """Return falling curves over `x` on a logarithmic scale, one colour and one legend line each.
+def strip(images: Sequence[np.ndarray], title: str) -> Image.Image:
+    """Return pictures [H, W] of one size in a row, all through the window of the last one, which is its 0.5th to 99.5th
+    percentile; the title stands above the first."""
+    low, high = (float(value) for value in np.percentile(images[-1], (0.5, 99.5)))
+    titles = [title] + [""] * (len(images) - 1)
+    return side_by_side([(title, to_grey(image, low, high)) for title, image in zip(titles, images)])
 
-    Values that are not positive and finite are left out, since a logarithm has no place for them.
+
+def one_below_the_other(pictures: Sequence[Image.Image]) -> Image.Image:
+    sheet = Image.new("RGB", (max(one.width for one in pictures), sum(one.height for one in pictures)), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, (0, sum(one.height for one in pictures[:index])))
+    return sheet
+
+
+def curves(
+    series: dict[str, Sequence[float]], x: Sequence[float], x_name: str, size: tuple[int, int] = (900, 420), logarithmic: bool = True
+) -> Image.Image:
+    """Return curves over `x`, one colour and one legend line each, on a logarithmic scale or a linear one.
+
+    Values that are not finite are left out, on a logarithmic scale also those that are not positive.
     """
     colours = [(220, 80, 60), (40, 120, 200), (60, 160, 90), (150, 90, 190), (200, 150, 30), (90, 90, 90)]
     font = ImageFont.load_default(13)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     left, top, right, bottom = 70, 16, size[0] - 16, size[1] - 44
-    drawable = {name: [(at, value) for at, value in zip(x, values) if np.isfinite(value) and value > 0]
+    drawable = {name: [(at, value) for at, value in zip(x, values) if np.isfinite(value) and (value > 0 or not logarithmic)]
                 for name, values in series.items()}
-    levels = np.log10([value for points in drawable.values() for _, value in points] or [1.0])
-    low, high = float(levels.min()) - 0.05, float(levels.max()) + 0.05
+    scale, unscale = (np.log10, lambda level: 10**level) if logarithmic else (np.asarray, float)
+    levels = scale([value for points in drawable.values() for _, value in points] or [1.0])
+    margin = 0.05 if logarithmic else 0.05 * float(levels.max() - levels.min()) or 1.0
+    low, high = float(levels.min()) - margin, float(levels.max()) + margin
     first, last = (min(x), max(x)) if len(x) else (0, 1)
     last = max(last, first + 1e-9)
 
     def place(at: float, value: float) -> tuple[float, float]:
         return (left + (at - first) / (last - first) * (right - left),
-                bottom - (np.log10(value) - low) / (high - low) * (bottom - top))
+                bottom - (float(scale(value)) - low) / (high - low) * (bottom - top))
 
     for tick in np.linspace(low, high, 5):
-        y = place(first, 10**tick)[1]
+        y = place(first, unscale(tick))[1]
         draw.line([left, y, right, y], fill=(225, 225, 225))
-        draw.text((left - 8, y), f"{10**tick:.3g}", fill="black", font=font, anchor="rm")
+        draw.text((left - 8, y), f"{unscale(tick):.3g}", fill="black", font=font, anchor="rm")
     for tick in np.linspace(first, last, 6):
-        draw.text((place(tick, 10**low)[0], bottom + 8), f"{tick:.6g}", fill="black", font=font, anchor="mt")
+        draw.text((place(tick, unscale(low))[0], bottom + 8), f"{tick:.6g}", fill="black", font=font, anchor="mt")
     draw.text(((left + right) / 2, size[1] - 6), x_name, fill="black", font=font, anchor="mb")
     for index, (name, points) in enumerate(drawable.items()):
         colour = colours[index % len(colours)]

@@ -14,7 +14,42 @@ from FluoroDenoiseLib.errors import ModelError
 
 
 @dataclass(frozen=True)
-class PretrainRecipe:
+class TrainingRecipe:
+    """What every training states.
+
+    batch: clips of a process in a micro-batch; accumulate: micro-batches of an optimiser step, for batches that memory
+    does not hold at once. patch: pixels on a side of a clip. ema_decay: of the averaged weights, which are what is kept.
+    checkpoint_every, preview_every: steps; 0 previews none. seed: of weights and clips.
+    Raises ModelError for a number that makes no training.
+    """
+
+    name: str = "model"
+    steps: int = 4_000
+    batch: int = 8
+    accumulate: int = 1
+    patch: int = 96
+    learning_rate: float = 2e-4
+    warmup_steps: int = 100
+    ema_decay: float = 0.999
+    precision: str = "bfloat16"
+    checkpoint_every: int = 250
+    preview_every: int = 500
+    seed: int = 0
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "patch", "warmup_steps", "checkpoint_every", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ModelError(f"Recipe field {name!r} is {getattr(self, name)} but must be above 0; correct it in the recipe.")
+        for name in ("preview_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ModelError(f"Recipe field {name!r} is {getattr(self, name)} but must be 0 or more; correct it in the recipe.")
+        if not 0 <= self.ema_decay < 1:
+            raise ModelError(f"Recipe field 'ema_decay' is {self.ema_decay} but must lie in [0, 1); correct it in the recipe.")
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(TrainingRecipe):
     """Supervised training of a refiner on simulated runs, whose truth is known exactly.
 
     radius: neighbouring frames on each side, unaligned. guides: the recursion's predictions that go in beside them,
@@ -33,17 +68,14 @@ class PretrainRecipe:
     patch: int = 128
     learning_rate: float = 6e-4
     warmup_steps: int = 200
-    ema_decay: float = 0.999
     tool_weight: float = 6.0
     tool_share: float = 0.5
-    precision: str = "bfloat16"
     checkpoint_every: int = 500
-    seed: int = 0
     kind: str = "pretrain"
 
 
 @dataclass(frozen=True)
-class TeacherRecipe:
+class TeacherRecipe(TrainingRecipe):
     """Step 1 of Jeon et al.: MSR2AU-Net learns the centre frame from its neighbours alone, without clean images."""
 
     name: str = "teacher"
@@ -53,20 +85,85 @@ class TeacherRecipe:
     recurrences: int = 2
     norm: str = "group"
     blind: bool = True
-    steps: int = 4_000
-    batch: int = 8
-    patch: int = 96
-    learning_rate: float = 2e-4
-    warmup_steps: int = 100
-    ema_decay: float = 0.999
-    precision: str = "bfloat16"
-    checkpoint_every: int = 250
-    seed: int = 0
     kind: str = "teacher"
 
 
-Recipe = PretrainRecipe | TeacherRecipe
-KINDS: dict[str, type] = {"pretrain": PretrainRecipe, "teacher": TeacherRecipe}
+@dataclass(frozen=True)
+class StudentRecipe(TrainingRecipe):
+    """Step 2 of Jeon et al., mended: a single-frame student of the frozen teacher and of a recursive target.
+
+    width, levels, norm: of StudentUNet. distillation, recursion, edge, fourier: weights of the terms, 0 leaves one out.
+    filter_weight: w of the recursive filter; neighbours: frames on each side that it averages. matrix: the cross-fusion
+    matrix, "confidence" (motion), "ldl" (the paper's code) or "none" (1 everywhere). recursion_form: "fixed" (that w) or
+    "variance" (the tracked one). flow: whether neighbours are warped to the centre. wavelet: of the edge term.
+    """
+
+    name: str = "student"
+    width: int = 32
+    levels: int = 4
+    norm: str = "none"
+    distillation: float = 1.0
+    recursion: float = 1.0
+    edge: float = 0.2
+    fourier: float = 0.0
+    filter_weight: float = 0.2
+    neighbours: int = 2
+    matrix: str = "confidence"
+    recursion_form: str = "fixed"
+    flow: bool = True
+    wavelet: str = "haar"
+    kind: str = "student"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("matrix", ("confidence", "ldl", "none")), ("recursion_form", ("fixed", "variance"))):
+            if getattr(self, name) not in known:
+                raise ModelError(f"Recipe field {name!r} is {getattr(self, name)!r}; use one of {', '.join(known)}.")
+        if min(self.distillation, self.recursion, self.edge, self.fourier) < 0 or self.distillation + self.recursion == 0:
+            raise ModelError("A student's weights are 0 or more, and 'distillation' and 'recursion' not both 0; correct the recipe.")
+        if not 0 < self.filter_weight < 1 or self.neighbours < 1:
+            raise ModelError(
+                f"Recipe fields 'filter_weight' {self.filter_weight} and 'neighbours' {self.neighbours} make no filter; use a "
+                "weight between 0 and 1 and at least 1 neighbour."
+            )
+        if self.recursion_form == "variance" and not self.flow:
+            raise ModelError('Recursion form "variance" always follows the motion; set "flow": true, or take the form "fixed".')
+
+
+@dataclass(frozen=True)
+class UnsupervisedRecipe(TrainingRecipe):
+    """The refiner of PretrainRecipe, learned from noisy runs alone.
+
+    risk: what stands in for the error, "sure" (Stein's estimate) or "r2r" (recorruption). perturbation: the noise added for
+    it, in units of the run's own: 0.1 is 1 % more in variance than the network will meet, and large against rounding; for
+    recorruption 0.5 is usual. outstanding_share: part of the clips drawn round things that the recursion does not follow.
+    fourier: weight of the Fourier-amplitude term, 0 leaves it out.
+    """
+
+    name: str = "unsupervised"
+    radius: int = 2
+    guides: str = "both"
+    widths: tuple[int, ...] = (48, 96, 144)
+    blocks: int = 2
+    patch: int = 128
+    risk: str = "sure"
+    perturbation: float = 0.1
+    outstanding_share: float = 0.25
+    fourier: float = 0.0
+    kind: str = "unsupervised"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.risk not in ("sure", "r2r"):
+            raise ModelError(f"Recipe field 'risk' is {self.risk!r} but must be \"sure\" or \"r2r\"; correct it in the recipe.")
+        if not 0 < self.perturbation <= 1:
+            raise ModelError(f"Recipe field 'perturbation' is {self.perturbation} but must lie in (0, 1]; correct it in the recipe.")
+
+
+Recipe = PretrainRecipe | TeacherRecipe | StudentRecipe | UnsupervisedRecipe
+KINDS: dict[str, type] = {
+    "pretrain": PretrainRecipe, "teacher": TeacherRecipe, "student": StudentRecipe, "unsupervised": UnsupervisedRecipe,
+}
 
 
 def recipe_from_dict(values: dict) -> Recipe:

@@ -5,6 +5,10 @@ What 3D Slicer starts, so that a network can never freeze or crash it, and a pre
     request   {"id": 1, "do": "probe"}
               {"id": 2, "do": "denoise", "frames": "in.npy", "output": "out.npy", "preset": "quality"}
               {"id": 3, "do": "train", "recipe": "recipe.json", "runs": "folder", "out": "folder"}
+              {"id": 5, "do": "adapt", "runs": ["run.dcm"], "out": "model", "minutes": 5, "model": "quality"}
+              {"id": 6, "do": "preview", "frames": "in.npy", "index": 12, "output": "out.npy"}
+              {"id": 7, "do": "folder", "source": "folder", "target": "folder"}
+              {"id": 8, "do": "export", "frames": "out.npy", "source": ["in.dcm"], "output": "out.dcm", ...}
               {"id": 4, "do": "cancel", "job": 2}
               {"do": "quit"}
     event     {"id": 2, "event": "started", "count": 120, "device": ..., "noise": ...}
@@ -36,6 +40,7 @@ from typing import Callable, Iterable, Iterator, TextIO
 
 if __package__ in (None, ""):  # started by its path, as Slicer does
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+STARTED_BY = os.getppid()  # before the imports, which take seconds in which a parent can die
 
 from FluoroDenoiseLib.jobs import Cancelled, DenoiseSettings, explain
 from FluoroDenoiseLib.targets import UsageError
@@ -161,14 +166,14 @@ def _require(request: dict, *names: str) -> list[str]:
     return [request[name] for name in names]
 
 
-def _settings(request: dict) -> DenoiseSettings:
+def _settings(request: dict, *fields_of_its_own: str) -> DenoiseSettings:
     """The settings that a request names; those it leaves out are as on the command line. UsageError for others."""
     from FluoroDenoiseLib.noise import PoissonGaussian
 
     known = [field.name for field in fields(DenoiseSettings)]
-    unknown = sorted(set(request) - {*known, "id", "do", "frames", "output", "preset", "overwrite"})
+    unknown = sorted(set(request) - {*known, *fields_of_its_own, "id", "do", "preset", "overwrite"})
     if unknown:
-        raise UsageError(f"A request to denoise has no {unknown[0]!r}; it may have {', '.join(known)}, preset and overwrite.")
+        raise UsageError(f"A request to {request['do']} has no {unknown[0]!r}; it may have {', '.join(known)}, preset and overwrite.")
     values = {name: request[name] for name in known if name in request}
     if "preset" in request:
         values.setdefault("model", request["preset"])
@@ -190,21 +195,87 @@ def _denoise(request: dict, send: Callable, check: Check, models: ModelShelf) ->
     from FluoroDenoiseLib.jobs import denoise_file
 
     source, target = _require(request, "frames", "output")
-    settings = _settings(request)
+    settings = _settings(request, "frames", "output")
     model, compute = models.get(settings)
     check()
 
     def watch(frames: Iterable, count: int, facts: dict) -> Iterator:
         send("started", count=count, **facts)
-        begin = time.monotonic()
-        for index, frame in enumerate(frames):
-            yield frame
-            eta_s = (time.monotonic() - begin) / (index + 1) * (count - index - 1)
-            send("frame", index=index, count=count, eta_s=round(eta_s, 2))
+        yield from _counted(frames, count, send)
 
     report = denoise_file(Path(source), Path(target), model, compute, settings,
                           overwrite=bool(request.get("overwrite", True)), watch=watch, check=check)
     return report.as_dict()
+
+
+def _counted(frames: Iterable, count: int, send: Callable) -> Iterator:
+    """The frames, and an event after each."""
+    begin = time.monotonic()
+    for index, frame in enumerate(frames):
+        yield frame
+        eta_s = (time.monotonic() - begin) / (index + 1) * (count - index - 1)
+        send("frame", index=index, count=count, eta_s=round(eta_s, 2))
+
+
+def _preview(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib.preview import preview_file
+
+    source, target = _require(request, "frames", "output")
+    settings = _settings(request, "frames", "output", "index")
+    if not isinstance(request.get("index"), int):
+        raise UsageError('A request to preview needs "index", the number of a frame from 0.')
+    model, compute = models.get(settings)
+    check()
+    return preview_file(Path(source), Path(target), request["index"], model, compute, settings,
+                        overwrite=bool(request.get("overwrite", True)), check=check)
+
+
+def _folder(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib.folders import denoise_each, runs_below
+    from FluoroDenoiseLib.jobs import denoise_file
+
+    source, target = map(Path, _require(request, "source", "target"))
+    settings, overwrite = _settings(request, "source", "target"), bool(request.get("overwrite", False))
+    runs = runs_below(source, target)
+    model, compute = models.get(settings)
+    send("started", count=len(runs), device=compute.device, precision=compute.precision, reason=compute.reason, model=model.name)
+    states: list[str] = []
+
+    def tell(run: Path, state: str, message: str = "") -> None:
+        send("file", index=len(states), count=len(runs), name=str(run.relative_to(source)), state=state, message=message)
+
+    def denoise(run: Path, place: Path) -> None:
+        check()
+        tell(run, "started")
+        denoise_file(run, place, model, compute, settings, overwrite, check=check,
+                     watch=lambda frames, count, facts: _counted(frames, count, send))
+
+    begin = time.monotonic()
+    for outcome in denoise_each(runs, source, target, denoise, overwrite):
+        tell(outcome.source, outcome.state, explain(outcome.error)[1] if outcome.error else "")
+        states.append(outcome.state)
+    counts = {state: states.count(state) for state in ("done", "there", "failed")}
+    return {"target": str(target), **counts, "seconds": round(time.monotonic() - begin, 2)}
+
+
+def _export(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib.exports import export
+    from FluoroDenoiseLib.formats import Provenance
+
+    clean, target, version, model, sha256, parameters = _require(
+        request, "frames", "output", "version", "model", "model_sha256", "parameters")
+    try:
+        made = Provenance(version, model, sha256, float(request.get("strength", 1.0)), parameters)
+        sources = [Path(path) for path in request.get("source") or ()]
+        spacing = request.get("pixel_spacing_mm")
+        facts = {"first": int(request.get("first", 0)), "pixel_spacing_mm": spacing and (float(spacing[0]), float(spacing[1])),
+                 "frame_time_s": request.get("frame_time_s") and float(request["frame_time_s"])}
+    except (TypeError, ValueError, IndexError) as error:
+        raise UsageError(f"A value of the request to export cannot be meant ({error}); docs/WORKER.md lists them.") from error
+    report, warnings = export(Path(clean), Path(target), sources, made, overwrite=bool(request.get("overwrite", False)),
+                              check=check, **facts)
+    return {"output": str(target), "frames": report.frames, "clipped": report.clipped, "pixels": report.pixels,
+            "source": str(sources[0]) if sources else None, "warnings": warnings}
 
 
 def _train(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
@@ -214,17 +285,37 @@ def _train(request: dict, send: Callable, check: Check, models: ModelShelf) -> d
     runs, out = _require(request, "runs", "out")
     recipe = request.get("recipe")
     recipe = recipe_from_dict(recipe) if isinstance(recipe, dict) else load_recipe(*_require(request, "recipe"))
+    options = {name: request[name] for name in ("start", "teacher", "device") if isinstance(request.get(name), str)}
     send("started", count=recipe.steps, out=out)
     begin, step = time.monotonic(), 0
-    for progress in train_recipe(recipe, Path(runs), Path(out), check):
+    for progress in train_recipe(recipe, Path(runs), Path(out), check, **options):
         step = progress.step
-        eta_s = progress.seconds / max(step, 1) * (progress.steps - step)
-        send("step", index=step, count=progress.steps, losses=progress.losses, eta_s=round(eta_s, 2))
+        send("step", index=step, count=progress.steps, losses=progress.losses, risk=progress.risk,
+             eta_s=round(progress.remaining_s, 2))
         check()
     return {"out": out, "steps": step, "seconds": round(time.monotonic() - begin, 2)}
 
 
-JOBS = {"probe": _probe, "denoise": _denoise, "train": _train}
+def _adapt(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib.jobs import adapt_model
+
+    (out,) = _require(request, "out")
+    runs = request.get("runs")
+    if not (isinstance(runs, list) and runs and all(isinstance(path, str) for path in runs)):
+        raise UsageError('A request to adapt needs "runs", a list of paths.')
+    settings = DenoiseSettings(*(request.get(name, default) for name, default in
+                                 (("model", "quality"), ("device", "auto"), ("precision", "auto"))))
+    job = adapt_model([Path(path) for path in runs], Path(out), settings, request.get("minutes", 5.0),
+                      bool(request.get("bare", False)), bool(request.get("overwrite", False)), check)
+    send("started", runs=len(job.runs), out=out)
+    for progress in job:
+        send("step", index=progress.step, count=progress.steps, losses=progress.losses, eta_s=round(progress.remaining_s, 2),
+             risk=progress.risk, risk_before=job.risk_before)
+    return {"out": out, **job.outcome.as_dict()}
+
+
+JOBS = {"adapt": _adapt, "probe": _probe, "denoise": _denoise, "preview": _preview, "folder": _folder, "export": _export,
+        "train": _train}
 
 
 def claim_stdout() -> TextIO:
@@ -266,7 +357,7 @@ def main() -> int:
                 worker.stop()
 
     worker = Worker(sys.stdin, send)
-    for guard, arguments in ((_watch_parent, (worker, os.getppid())), (_end_late, (worker,))):
+    for guard, arguments in ((_watch_parent, (worker, STARTED_BY)), (_end_late, (worker,))):
         threading.Thread(target=guard, args=arguments, daemon=True).start()
     worker.run()
     return 0

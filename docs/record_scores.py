@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from FluoroDenoiseLib.evaluation.report import Row, summarise, table
-from FluoroDenoiseLib.model_folder import write_whole
+from FluoroDenoiseLib.model_folder import write_card
 
 MODELS = Path(__file__).resolve().parents[1] / "FluoroDenoiseLib" / "models"
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -56,5 +56,5 @@ if __name__ == "__main__":
             for one in summaries
             if one.method == card["name"]
         }
-        write_whole(path, (json.dumps(card, indent=2) + "\n").encode())
+        write_card(path.parent, card)
         print(f"{path}: scores of {', '.join(card['scores']) or 'nothing'}")

@@ -9,13 +9,33 @@ everywhere, and a network that meets it only on scenes it cannot follow learns n
 from __future__ import annotations
 
 from functools import cache
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
-from FluoroDenoiseLib.simulate import SimulatedRun, ct_slabs, random_settings, simulate
+from FluoroDenoiseLib.simulate import SimulatedRun, SimulationSettings, ct_slabs, random_settings, simulate
 
 VIEWS = 12
+
+
+class Draw(NamedTuple):
+    """One run before it is simulated. view: from which the CT is seen, if the settings ask for slabs of it."""
+
+    settings: SimulationSettings
+    seed: int
+    view: int
+
+
+def training_draws(count: int, seed: int, with_ct: bool, first: int = 0, **fixed: object) -> Iterator[Draw]:
+    """What training_runs simulates."""
+    fixed = {"size": (256, 256), "frames": 12, **fixed}
+    for index in range(first, first + count):
+        rng = np.random.default_rng([seed, index])
+        view = int(rng.integers(VIEWS))
+        kind = KINDS.get(index % 10)
+        anatomy = {"anatomy": "slabs"} if with_ct and index % 2 else {}
+        settings = random_settings(rng, **{**anatomy, **(kind(rng) if kind else {}), **fixed})
+        yield Draw(settings, int(rng.integers(2**31)), view)
 
 
 def training_runs(
@@ -29,7 +49,6 @@ def training_runs(
 
     ct: Hounsfield units [Z, Y, X] and spacing (z, y, x) in mm. fixed: settings that are not to be drawn.
     """
-    fixed = {"size": (256, 256), "frames": 12, **fixed}
 
     @cache
     def slabs_of(view: int) -> np.ndarray:
@@ -37,16 +56,9 @@ def training_runs(
         left = hounsfield[:, :, : hounsfield.shape[2] // 2]
         return ct_slabs(left, spacing_mm, angle_deg=180 * view / VIEWS, seed=view)
 
-    for index in range(first, first + count):
-        rng = np.random.default_rng([seed, index])
-        view = int(rng.integers(VIEWS))
-        kind = KINDS.get(index % 10)
-        given = {**(kind(rng) if kind else {}), **fixed}
-        if ct is not None and index % 2:
-            settings = random_settings(rng, **{"anatomy": "slabs", **given})
-            yield simulate(settings, int(rng.integers(2**31)), slabs_of(view))
-        else:
-            yield simulate(random_settings(rng, **given), int(rng.integers(2**31)))
+    for draw in training_draws(count, seed, ct is not None, first, **fixed):
+        shows_ct = ct is not None and draw.settings.anatomy == "slabs"
+        yield simulate(draw.settings, draw.seed, slabs_of(draw.view) if shows_ct else None)
 
 
 def one_rigid_layer(rng: np.random.Generator) -> dict:

@@ -35,7 +35,8 @@ TABLE = {
     "noise_measurement": {"noise_blocks"},
     "noise": {"anscombe", "intensity", "noise_fit", "noise_measurement"},
     "motion": set(),
-    "recursion": {"motion"},
+    "global_motion": {"motion"},
+    "recursion": {"global_motion", "motion"},
     "tools": set(),
     "anatomy": {"tools"},
     "projection": {"anatomy"},
@@ -44,16 +45,22 @@ TABLE = {
     "simulation_settings": set(),
     "simulate": {"anatomy", "detector", "layer_motion", "noise", "projection", "simulation_settings", "tools"},
     "networks": set(),
-    "model_folder": {"compute", "networks", "recipe", "tiling"},
+    "model_card": set(),
+    "model_folder": {"compute", "model_card", "networks", "recipe", "tiling"},
     "denoise": {"compute", "intensity", "noise", "recursion", "tiling", "windows"},
-    "training": {"compute", "losses", "model_folder", "motion", "networks", "noise", "recipe", "recursion", "simulate",
-                 "windows"},
-    "evaluation": {"compute", "denoise", "fluoro_run", "intensity", "model_folder", "motion", "noise", "pictures",
+    "training": {"compute", "detector", "fluoro_run", "losses", "model_folder", "motion", "networks", "noise",
+                 "noise_measurement", "pictures", "recipe", "recursion", "simulate", "wavelet", "windows"},
+    # A row of its own where a module of a package needs more than the package.
+    "training.ablation": {"compute", "denoise", "evaluation", "model_folder", "noise", "recipe", "simulate"},
+    "evaluation": {"compute", "denoise", "detector", "fluoro_run", "intensity", "model_folder", "motion", "noise", "pictures",
                    "recursion", "simulate", "windows"},
     "simulated_files": {"formats", "simulate", "simulation_settings"},
     "probe": {"compute", "denoise", "model_folder", "noise"},
     "cli_arguments": set(),
     "jobs": EVERYTHING,
+    "preview": {"compute", "denoise", "formats", "jobs", "model_folder", "noise", "recursion", "targets", "tiling", "windows"},
+    "folders": {"formats", "targets"},
+    "exports": {"fluoro_run", "formats", "targets"},
     "worker": EVERYTHING,
     "cli": EVERYTHING,
     "__main__": {"cli"},
@@ -125,11 +132,11 @@ def package_of(module):
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_a_module_imports_only_what_its_row_allows(module):
-    row = package_of(module)
+    row = module if module in TABLE else package_of(module)
     assert row in TABLE, f"{module} has no row in the table; give it one"
     if TABLE[row] is EVERYTHING:
         return
-    allowed = TABLE[row] | {"errors", row}
+    allowed = TABLE[row] | {"errors", package_of(module)}
     wrong = {name for name in imports_of(module)[0] if package_of(name) not in allowed}
     assert not wrong, f"{module} must not import {', '.join(sorted(wrong))}"
 

@@ -45,6 +45,19 @@ def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch):
         choose("cuda:1")
 
 
+def test_processes_on_one_machine_each_want_a_gpu_of_their_own(monkeypatch):
+    usable = [None, "there is only one GPU, cuda:0"]
+    monkeypatch.setattr(compute, "_why_unusable", lambda index: usable[index])
+    monkeypatch.setattr(compute, "_on_gpu", lambda index, precision: Compute(f"cuda:{index}", "float16", "a stand-in"))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert choose().device == choose("cuda").device == "cuda:0" and "nccl" in choose().collectives
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for device in ("auto", "cuda"):
+        with pytest.raises(ResourceError, match="Process 1 has no GPU .* as many processes as there are GPUs"):
+            choose(device)
+    assert choose("cpu").collectives == "gloo"
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:first", "mps", ""])
 def test_a_device_we_do_not_know_is_refused_with_those_we_do(device):
     with pytest.raises(UnsupportedError, match="use auto, cpu or cuda:0"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from FluoroDenoiseLib.losses import charbonnier, edge_preserving
+from FluoroDenoiseLib.losses import absolute, charbonnier, edge_preserving, fourier_amplitude
 
 
 def random(seed, *shape):
@@ -64,3 +64,16 @@ def test_no_gradient_flows_through_the_matrix():
 
 def test_a_matrix_of_zeros_costs_nothing_and_is_finite():
     assert edge_preserving(random(6, 1, 8, 8), random(7, 1, 8, 8), torch.zeros(1, 8, 8)).item() == 0
+
+
+def test_the_absolute_loss_by_hand():
+    estimate, reference = torch.tensor([[[3.0, -1.0]]]), torch.tensor([[[1.0, 1.0]]])
+    assert absolute(estimate, reference).item() == pytest.approx(2)
+    assert absolute(estimate, reference, torch.tensor([[[0.0, 3.0]]])).item() == pytest.approx(3)
+
+
+def test_the_fourier_loss_does_not_see_where_things_are_but_how_strong_they_are():
+    image = random(8, 1, 16, 16)
+    assert fourier_amplitude(image.roll(3, -1), image).item() == pytest.approx(0, abs=1e-5)
+    assert fourier_amplitude(1.5 * image, image) > 0.1
+    assert fourier_amplitude(image + 2, image).item() == pytest.approx(2 * 16 / (16 * 9), rel=0.3)  # the mean alone

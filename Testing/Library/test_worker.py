@@ -132,6 +132,45 @@ def test_a_cancel_takes_effect_within_a_frame_and_later_jobs_run(worker, model, 
     assert worker.until("done")[-1]["found"] is False
 
 
+def asked(**request):
+    """The events of one request to a worker in this process."""
+    from FluoroDenoiseLib.worker import Worker
+
+    events = []
+    Worker([], events.append)._work({"id": 1, **request})
+    return events
+
+
+def test_a_folder_is_denoised_file_by_file_and_a_bad_file_does_not_stop_the_rest(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.npy").write_bytes(b"broken")
+    noisy_file(tmp_path / "in" / "b.npy", 2)
+    events = asked(do="folder", source=str(tmp_path / "in"), target=str(tmp_path / "out"), model=model)
+    files = [(event["index"], event["name"], event["state"]) for event in events if event["event"] == "file"]
+    assert files == [(0, "a.npy", "started"), (0, "a.npy", "failed"), (1, "b.npy", "started"), (1, "b.npy", "done")]
+    assert [event["event"] for event in events] == ["started", "file", "file", "file", "frame", "frame", "file", "done"]
+    assert events[2]["message"].startswith("a.npy is not a NumPy file") and (tmp_path / "out" / "b.npy").exists()
+    assert (events[-1]["done"], events[-1]["there"], events[-1]["failed"]) == (1, 0, 1)
+
+
+def test_a_frame_is_previewed(model, tmp_path):
+    source = noisy_file(tmp_path / "in.npy")
+    (done,) = asked(do="preview", frames=source, index=3, output=str(tmp_path / "out.npy"), model=model, strength=0.0)
+    np.testing.assert_array_equal(np.load(done["output"]), np.load(source)[3:4])
+    (error,) = asked(do="preview", frames=source, index="3", output=str(tmp_path / "out.npy"))
+    assert error["exit_code"] == 2
+
+
+def test_a_result_is_exported(tmp_path):
+    made = {"version": "1", "model": "tiny", "model_sha256": "ab" * 32, "parameters": "none"}
+    request = {"do": "export", "frames": noisy_file(tmp_path / "in.npy"), "output": str(tmp_path / "out.dcm")}
+    (done,) = asked(**request, **made, frame_time_s=0.1, pixel_spacing_mm=[0.2, 0.2])
+    assert done["event"] == "done" and done["frames"] == 6 and done["source"] is None and (tmp_path / "out.dcm").exists()
+    for wrong in ({"strength": "much"}, {"pixel_spacing_mm": [1]}, {"model": None}):
+        (error,) = asked(**{**request, **made, **wrong})
+        assert error["exit_code"] == 2
+
+
 @pytest.mark.parametrize("how", ["quit", "closed"])
 def test_the_worker_ends_when_told_or_left_alone(worker, model, tmp_path, how):
     (tmp_path / "out").mkdir()
@@ -171,7 +210,7 @@ def test_a_training_reports_its_losses(worker, tmp_path):
     save_simulated(simulate(SimulationSettings(size=(48, 48), frames=3), 0), tmp_path / "runs" / "run")
     worker.ask(id=3, do="train", recipe=recipe_to_dict(TINY), runs=str(tmp_path / "runs"), out=str(tmp_path / "out"))
     *_, step, done = worker.until("done", "error")
-    assert step["event"] == "step" and step["index"] == step["count"] == 2 and step["losses"]
+    assert step["event"] == "step" and step["index"] == step["count"] == 2 and step["losses"] and step["risk"] is None
     assert done["event"] == "done" and (tmp_path / "out" / "model.json").exists()
 
 
