@@ -77,7 +77,7 @@ def make_parser() -> Parser:
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for ABLATION.md, ablation.json and the trainings")
     one.add_argument("--steps", type=positive, default=600, metavar="N", help="of every student and teacher (default: 600)")
     one.add_argument("--runs", type=positive, default=24, metavar="N", help="simulated noisy runs to train on (default: 24)")
-    one.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings of each variant, and scenes to judge them on (default: 3)")
+    one.add_argument("--seeds", type=positive, default=3, metavar="N", help="trainings of each variant, judged on three other scenes (default: 3)")
     add_device(one)
 
     one = command("evaluate", "Measure the presets and their rivals on simulated scenes.")

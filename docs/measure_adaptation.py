@@ -27,6 +27,7 @@ from FluoroDenoiseLib.training.pretrain import pretrain
 from FluoroDenoiseLib.training.unsupervised import train_unsupervised
 
 TABLE = Path(__file__).with_name("ADAPTATION.md")
+HOURS_ENOUGH_MIN = 600  # steps are given instead, so that a slow machine measures the same
 ENDS = 2  # frames at either end that are not judged
 SCENE = SimulationSettings(
     size=(256, 256), frames=16, quanta=30.0, correlation=0.25, read_noise_quanta=1.0, pan_px=0.5,
@@ -86,7 +87,7 @@ def measure_scratch(options, compute):
 def measure_adapt(options, compute):
     model = load_model(options.model, compute)
     for name in options.cases or (*CASES, *([STILL] if options.still else [])):
-        place = options.out / f"adapt_{name.replace(' ', '_').replace(',', '')}_{model.name}_{options.minutes:g}"
+        place = options.out / f"adapt_{name.replace(' ', '_').replace(',', '')}_{model.name}_{options.steps}"
         if (place / "row.json").exists():
             continue
         if name == STILL:
@@ -98,11 +99,11 @@ def measure_adapt(options, compute):
             runs = [(run.noisy, run.clean, run.without_tools) for run in made]
             own, others = runs[:2], runs[2:]
         place.mkdir(exist_ok=True)
-        job = Adaptation([FluoroRun.from_array(noisy) for noisy, _, _ in own], model, place / "model", compute, options.minutes)
+        job = Adaptation([FluoroRun.from_array(noisy) for noisy, _, _ in own], model, place / "model", compute, HOURS_ENOUGH_MIN, steps=options.steps)
         for progress in job:
             print(f"{name}: step {progress.step} of {progress.steps}, risk {job.risk_before:.4f} -> {progress.risk}", flush=True)
         adapted = load_model(place / "model", compute)
-        row = {"name": name, "model": model.name, "minutes": options.minutes, **job.outcome.as_dict()}
+        row = {"name": name, "model": model.name, **job.outcome.as_dict()}
         for which, runs in (("own", own), ("others", others)):
             for when, one in (("before", model), ("after", adapted)):
                 scores = np.mean([judged(one, *run, compute) for run in runs], 0)
@@ -142,14 +143,14 @@ def write_table(out):
             "## A shipped model adapted", "",
             "Two runs of 16 frames of 256x256 each (the real one: 24 frames), judged by their truth on those runs and on two others "
             "of the same detector. Before -> after.", "",
-            "| noise | model | minutes | steps | kept | estimated gain, dB | own: PSNR | near | contrast | others: PSNR | near | contrast |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|",
+            "| noise | model | steps | kept | estimated gain, dB | own: PSNR | near | contrast | others: PSNR | near | contrast |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for row in rows["adapt"]:
             gain = "-" if row["gain_db"] is None else f"{row['gain_db']:.2f}"
             cells = [cell(row[f"{which}_before"][k], row[f"{which}_after"][k], 3 if k == 2 else 2)
                      for which in ("own", "others") for k in range(3)]
-            lines.append(f"| {row['name']} | {row['model']} | {row['minutes']:g} | {row['steps']} | {row['kept']} | {gain} | {' | '.join(cells)} |")
+            lines.append(f"| {row['name']} | {row['model']} | {row['steps']} | {row['kept']} | {gain} | {' | '.join(cells)} |")
         lines.append("")
     write_whole(TABLE, "\n".join(lines).encode())
     print(f"{TABLE}: {len(rows['scratch'])} trainings, {len(rows['adapt'])} adaptations")
@@ -163,16 +164,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("scratch", "adapt", "table"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=2000, help="scratch: of every training")
+    parser.add_argument("--steps", type=int, help="of every training (default: 2000 for scratch, 400 for adapt)")
     parser.add_argument("--seeds", type=int, default=3, help="scratch")
     parser.add_argument("--runs", type=int, default=10, help="scratch: noisy runs to learn from")
-    parser.add_argument("--minutes", type=float, default=5, help="adapt")
     parser.add_argument("--model", default="quality", help="adapt: preset or folder")
     parser.add_argument("--cases", nargs="*", help=f"adapt: of {', '.join(CASES)}, {STILL}")
     parser.add_argument("--still", type=Path, nargs=2, metavar=("RUN", "TRUTH"), help="adapt: a real still run and the mean of others")
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
+    options.steps = options.steps or {"scratch": 2000, "adapt": 400, "table": 0}[options.what]
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     if options.what == "table":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class DenoiseJob(SceneJob):
         noisy, clean = self.folder / "noisy.npy", self.folder / "clean.npy"
         yield from self._save(self.frames, noisy)
         yield from self._ask("denoise", frames=str(noisy), output=str(clean), **self._settings)
+        _delete(noisy)
+        yield
         self.state, self.fraction = "reading", COMPUTED
         provenance = provenance_of(self.report, self._settings["strength"])
         builder = OutputBuilder(self.frames, self._output_node, self._name, provenance)
@@ -56,9 +59,17 @@ class DenoiseJob(SceneJob):
                 self.text = _("Writing frame {done} of {count}").format(done=done, count=count)
                 self.fraction = COMPUTED + (1 - COMPUTED) * done / count
                 yield
+            _delete(clean)
+            yield
             self.result = builder.finish()
         finally:
             builder.discard()
+
+
+def _delete(path: Path) -> None:
+    """Free the disk early, one large file a step since each takes a while; Windows refuses while the worker has it open."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class LossPlot:
 
     def remove(self) -> None:
         """Take the nodes out of the scene, if they are still there."""
-        series = [self.chart.GetNthPlotSeriesNode(place) for place in range(self.chart.GetNumberOfPlotSeriesNodes())] if self.chart else []
+        count = self.chart.GetNumberOfPlotSeriesNodes() if self.chart else 0
+        series = [self.chart.GetNthPlotSeriesNode(place) for place in range(count)]
         for node in (*series, self.chart, self.table):
             if node is not None and node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)

@@ -42,5 +42,6 @@ def _lines(facts: dict):
         yield _("Began as: {name}").format(name=facts["began_as"].get("name", ""))
     gains = {scene: score["gain_db"] for scene, score in (facts.get("scores") or {}).items() if "gain_db" in score}
     if gains:
-        yield _("Gain on scenes with known truth: {gains}").format(gains=", ".join(f"{scene} {gain:.1f} dB" for scene, gain in gains.items()))
+        yield _("Gain on scenes with known truth: {gains}").format(
+            gains=", ".join(f"{scene} {gain:.1f} dB" for scene, gain in gains.items()))
     yield _("SHA-256 of the weights: {digest}...").format(digest=facts.get("weights_sha256", "?")[:16])

@@ -19,7 +19,8 @@ class CompareSection(Section):
         super().__init__(panel)
         panel.compare = self
         self._residual, self._of, self._previewing = None, None, False
-        ways = ((self.ui.sideBySideButton, self._side_by_side), (self.ui.curtainButton, self._curtain), (self.ui.blinkButton, self._blink))
+        ways = ((self.ui.sideBySideButton, self._side_by_side), (self.ui.curtainButton, self._curtain),
+                (self.ui.blinkButton, self._blink))
         self._buttons = [(button, button.toolTip) for button, show in ways]
         for button, show in ways:
             button.connect("clicked(bool)", lambda down, button=button, show=show: self._pressed(button, show, down))

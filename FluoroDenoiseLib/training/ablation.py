@@ -58,11 +58,13 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Size:
-    """How large an ablation is. steps: of every student and teacher; seeds: trainings of each variant, and scenes to judge them on."""
+    """How large an ablation is. steps: of every student and teacher; seeds: trainings of each variant;
+    scenes: other scenes to judge them on."""
 
     steps: int = 600
     runs: int = 24
     seeds: int = 3
+    scenes: int = 3
     side: int = 192
     frames: int = 10
 
@@ -97,7 +99,7 @@ def ablate(folder: Path, size: Size, compute: Compute, judging: Compute) -> Iter
     learns from; judging: for the scenes.
     """
     runs = list(noisy_runs(folder / "runs", size))
-    scenes = [simulated_scene(f"q{QUANTA:g}", seed, size.side, size.frames) for seed in range(size.seeds)]
+    scenes = [simulated_scene(f"q{QUANTA:g}", seed, size.side, size.frames) for seed in range(size.scenes)]
     teachers = {}
     for seeing in (False, True):
         place = folder / ("teacher_seeing" if seeing else "teacher_blind")

@@ -33,7 +33,7 @@ def report(rows: Sequence[Row], size: Size, remarks: Sequence[str] = ()) -> str:
         "",
         f"Written by `fluorodenoise ablate --steps {size.steps} --runs {size.runs} --seeds {size.seeds}`. Arm `paper`: single-frame "
         f"students of a five-frame teacher, trained on {size.runs} noisy runs at 30 quanta without any clean image, {size.steps} "
-        f"steps each, and judged on {_count(size.seeds, 'other scene')} of {size.side}x{size.side} pixels. Means over scenes and "
+        f"steps each, and judged on {_count(size.scenes, 'other scene')} of {size.side}x{size.side} pixels. Means over scenes and "
         f"{_count(size.seeds, 'training')}; in brackets the standard deviation of the trainings' means. Wire PSNR: within 4 pixels "
         "of the wire; wire contrast: the share of it that is left; lag: the share of a vanished wire that is left one frame later. A "
         "student sees one frame, so its own lag is 0 but for noise; its targets' is not.",

@@ -35,7 +35,7 @@ TIME_TO_PREPARE = 0.25  # share of the time
 TIME_TO_TRAIN = 0.9  # share of what is left then
 FEWEST_STEPS = 20
 JUDGEMENTS = 5  # of the weights while they are trained
-FINE_TUNING = dict(batch=4, patch=128, learning_rate=1e-4, warmup_steps=20, ema_decay=0.98, preview_every=0)
+FINE_TUNING = dict(batch=4, patch=128, learning_rate=2e-4, warmup_steps=20, ema_decay=0.98, preview_every=0)
 FROM_NOTHING = dict(batch=6, patch=96, learning_rate=1e-3, warmup_steps=50, ema_decay=0.99, preview_every=0)
 KEPT_FILES = ("model.json", "MODEL.md", "weights.safetensors", "recipe.json", "train.csv", "train.png")
 
@@ -63,17 +63,18 @@ class Adaptation:
     """One adaptation: iterate over it for its progress; then `outcome` says how it ended and `folder` is a model.
 
     runs: those to suit; start: the model to begin with and to compare with, or to take the shape of if `bare`, which
-    begins with random weights. minutes: wall time for everything. any_precision: whether to take the faster. check() is
-    called often and may raise; then, as after any error, nothing is left behind.
+    begins with random weights. minutes: wall time for everything; steps: of training, instead of as many as there is time
+    for, so that a result can be had again. any_precision: whether to take the faster. check() is called often and may
+    raise; then, as after any error, nothing is left behind.
     UnsupportedError for a model of another kind; ResourceError where the minutes do not suffice on this machine.
     """
 
     def __init__(
         self, runs: Sequence[FluoroRun], start: Model, folder: Path, compute: Compute, minutes: float, bare: bool = False,
-        check: Callable[[], None] = lambda: None, any_precision: bool = False,
+        check: Callable[[], None] = lambda: None, any_precision: bool = False, steps: int | None = None,
     ) -> None:
         self.runs, self.start, self.folder, self.compute, self.bare, self.check = runs, start, folder, compute, bare, check
-        self.seconds = 60 * minutes
+        self.seconds, self.steps = 60 * minutes, steps
         self.recipe = recipe_from_dict(start.card["recipe"])
         if not isinstance(self.recipe, (PretrainRecipe, UnsupervisedRecipe)):
             raise UnsupportedError(f"Model {start.name} cannot be adapted; only those that look at the recursion can, such as quality and fast.")
@@ -120,7 +121,7 @@ class Adaptation:
         objective = UnsupervisedObjective(first, bank, self.compute)
         before, judging_s = _timed(lambda: objective.tile_risks(old))
         self.risk_before = float(before.mean())
-        objective.recipe = recipe = self._recipe(steps=self._steps_in_time(objective, judging_s))
+        objective.recipe = recipe = self._recipe(steps=self.steps or self._steps_in_time(objective, judging_s))
         for progress in run_training(recipe, aside, self.compute, objective, None if self.bare else self.start, report_every=5):
             yield progress
             self.check()

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILE = 64
+TILE = 32
 CERTAIN = 2.0  # standard errors that a difference must exceed
 WORTHWHILE = 0.02  # share of the risk that a difference must exceed
 FEWEST_TILES = 4  # below which a standard error means nothing

@@ -148,5 +148,5 @@ def train_unsupervised(
     """Train a refiner on noisy runs [T][H, W] of stored values. See run_training for what it leaves in `folder`."""
     untrained = build_network(recipe).to(compute.torch_device).eval()
     remeasure = partial(remeasured, network=untrained, recipe=recipe, compute=compute, trained=False)
-    bank = PerturbedBank(understood_runs(runs), folder / "clips", recipe.perturbation, remeasure)
+    bank = PerturbedBank(understood_runs(runs), folder / "clips", recipe.perturbation, remeasure, f"_{recipe.guides}")
     yield from run_training(recipe, folder, compute, UnsupervisedObjective(recipe, bank, compute), start)

@@ -29,7 +29,7 @@ class Toy(Size):
 @pytest.mark.slow
 def test_every_variant_is_trained_and_judged_and_the_table_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "VARIANTS", (VARIANTS[0], VARIANTS[7]))
-    toy = Toy(steps=1, runs=2, seeds=1, side=64, frames=5)
+    toy = Toy(steps=1, runs=2, seeds=1, scenes=1, side=64, frames=5)
     rows = list(ablate(tmp_path, toy, CPU, CPU))
     assert [row.method for row in rows][-2:] == [variant.name for variant in ablation.VARIANTS] and len(rows) == 7
     write_report(rows, toy, tmp_path)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from FluoroDenoiseLib.fluoro_run import FluoroRun
 from FluoroDenoiseLib.model_folder import build_network, load_model, save_model
 from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe, UnsupervisedRecipe
 from FluoroDenoiseLib.simulate import SimulationSettings, simulate
+from FluoroDenoiseLib.training import adapt
 from FluoroDenoiseLib.training.adapt import Adaptation
 from FluoroDenoiseLib.training.excerpts import FEWEST, excerpts
 from FluoroDenoiseLib.training.perturbed_clips import PerturbedBank
@@ -21,6 +23,7 @@ from FluoroDenoiseLib.training.run_noise import RunNoise
 from FluoroDenoiseLib.training.unsupervised import (
     UnsupervisedObjective, detail_lost, train_unsupervised, understood_runs,
 )
+from FluoroDenoiseLib.worker import Worker
 
 STEP = 0.2
 CPU = choose("cpu", "float32")
@@ -56,9 +59,9 @@ def noisy_head(network):
         network.head.bias[:4] = 2.0
 
 
-def adapted(monkeypatch, model, run, out, steps=25, **more):
-    monkeypatch.setattr(Adaptation, "_steps_in_time", lambda *_: steps)
-    job = Adaptation([FluoroRun.from_array(run.noisy)], model, out, CPU, 60, **more)
+def adapted(monkeypatch, model, run, out, steps=25, learning_rate=1e-2, **more):
+    monkeypatch.setitem(adapt.FINE_TUNING, "learning_rate", learning_rate)
+    job = Adaptation([FluoroRun.from_array(run.noisy)], model, out, CPU, 60, steps=steps, **more)
     return job, list(job)
 
 
@@ -134,11 +137,7 @@ def test_a_model_that_lets_noise_through_is_improved(monkeypatch, run, tmp_path)
 
 
 def test_weights_that_do_not_get_better_stay(monkeypatch, run, tmp_path):
-    import FluoroDenoiseLib.training.adapt as adapt
-
-    monkeypatch.setitem(adapt.FINE_TUNING, "learning_rate", 1e-9)
-    model = tiny_model(tmp_path / "start")
-    job, _ = adapted(monkeypatch, model, run, tmp_path / "own")
+    job, _ = adapted(monkeypatch, model := tiny_model(tmp_path / "start"), run, tmp_path / "own", learning_rate=1e-9)
     assert job.outcome.kept == "old" and "stay as they were" in job.outcome.sentence
     assert load_model(tmp_path / "own", CPU).sha256 == model.sha256
 
@@ -169,16 +168,32 @@ def test_too_little_time_is_said_and_leaves_nothing(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["start"]
 
 
-def test_a_cancelled_adaptation_leaves_nothing(monkeypatch, run, tmp_path):
-    monkeypatch.setattr(Adaptation, "_steps_in_time", lambda *_: 50)
-    job = Adaptation([FluoroRun.from_array(run.noisy)], tiny_model(tmp_path / "start"), tmp_path / "own", CPU, 60)
-    for _ in job:
-        break
-    del _
+def test_a_cancelled_adaptation_leaves_nothing(run, tmp_path):
+    job = Adaptation([FluoroRun.from_array(run.noisy)], tiny_model(tmp_path / "start"), tmp_path / "own", CPU, 60, steps=50)
     steps = iter(job)
     next(steps)
     steps.close()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and path.name != "start") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["start"]
+
+
+def test_worker_and_command_say_which_weights_are_kept(run, tmp_path, capsys):
+    np.save(tmp_path / "short.npy", run.noisy[:3])
+    tiny_model(tmp_path / "start")
+    events = []
+    lines = [json.dumps({"id": number, "do": "adapt", "runs": runs, "out": str(tmp_path / "own"), "model": str(tmp_path / "start")})
+             for number, runs in enumerate(([str(tmp_path / "short.npy")], [str(tmp_path / "short.npy")], "short.npy"))]
+
+    def all_lines():  # the end of the lines stops what still runs, so wait for the answers
+        yield from lines
+        while sum(event["event"] in ("done", "error") for event in events) < len(lines):
+            time.sleep(0.01)
+
+    Worker(all_lines(), events.append).run()
+    done, there, wrong = (event for event in events if event["event"] in ("done", "error"))
+    assert done["kept"] == "old" and "too short" in done["sentence"] and done["risk_before"] is None
+    assert "exists already" in there["message"] and "list of paths" in wrong["message"]
+    order = ["adapt", str(tmp_path / "short.npy"), "--out", str(tmp_path / "own"), "--model", str(tmp_path / "start"), "--overwrite"]
+    assert main(order) == 0 and "stay as they were" in capsys.readouterr().out
 
 
 def test_only_models_with_guides_can_be_adapted(run, tmp_path):

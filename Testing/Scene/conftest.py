@@ -18,7 +18,6 @@ else:
 
     host.start(os.environ.get("SLICER_PYTHON_DIR"))
     from host.fixtures import *  # noqa: F403
-    from host.fixtures import make_run  # noqa: F401
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -119,7 +119,8 @@ def test_a_folder_is_denoised_with_the_settings_above(panel, tmp_path):
     panel.ui.batchTargetEdit.currentPath = str(tmp_path / "clean")
     panel.ui.batchButton.click()
     finish(panel)
-    assert panel.ui.batchLabel.text == "0 denoised, 0 were there already, 0 failed." and panel.ui.batchButton.text == "Denoise folder"
+    assert panel.ui.batchLabel.text == "0 denoised, 0 were there already, 0 failed."
+    assert panel.ui.batchButton.text == "Denoise folder"
 
 
 def test_a_result_is_exported(denoised, tmp_path):

@@ -172,7 +172,8 @@ class ctkPathLineEdit(pythonqt.adapt(QtWidgets.QWidget)):
 _NAMES = {
     "ctkCheckBox": QtWidgets.QCheckBox, "ctkComboBox": QtWidgets.QComboBox, "ctkCheckablePushButton": QtWidgets.QPushButton,
     "ctkDoubleSlider": QtWidgets.QWidget, "ctkDoubleSpinBox": QtWidgets.QWidget, "ctkRangeWidget": QtWidgets.QWidget,
-    "ctkDoubleRangeSlider": QtWidgets.QWidget, "ctkDirectoryButton": QtWidgets.QWidget, "ctkColorPickerButton": QtWidgets.QPushButton,
+    "ctkDoubleRangeSlider": QtWidgets.QWidget, "ctkDirectoryButton": QtWidgets.QWidget,
+    "ctkColorPickerButton": QtWidgets.QPushButton,
 }
 
 

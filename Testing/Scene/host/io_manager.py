@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-import slicer
 import vtk
 
 SEQUENCE_ENDINGS = (".seq.nrrd", ".seq.nhdr", ".seq.mha", ".seq.mhd")
