@@ -296,12 +296,15 @@ def adapt(options: argparse.Namespace) -> int:
     settings = DenoiseSettings(options.model, options.device, options.precision)
     job = adapt_model(options.sources, options.out, settings, options.minutes, options.bare, options.overwrite)
     say(f"{options.out}: adapting {options.model} to {len(job.runs)} runs for {options.minutes:g} minutes, some of it to prepare them")
-    bar = tqdm(unit=" steps", disable=None)
+    bar, shown = tqdm(unit=" steps", disable=None), None
     with bar:
         for progress in job:
             bar.total = progress.steps
-            risk = "" if progress.risk is None else f"{progress.risk:.4f}"
+            risk = "not judged yet" if progress.risk is None else f"{progress.risk:.4f}"
             bar.set_postfix({"error at first": f"{job.risk_before:.4f}", "now": risk}, refresh=False)
+            if bar.disable and progress.risk not in (None, shown):
+                say(f"  step {progress.step} of {progress.steps}: estimated error {risk}, at first {job.risk_before:.4f}")
+            shown = progress.risk
             bar.update(progress.step - bar.n)
     say(f"{options.out}: {job.outcome.sentence}")
     say(f"  {job.outcome.frames} frames, {job.outcome.steps} steps, {job.outcome.seconds:.0f} s; use it with --model {options.out}")

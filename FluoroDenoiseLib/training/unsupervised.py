@@ -52,7 +52,7 @@ class UnsupervisedObjective:
 
     def __init__(self, recipe: UnsupervisedRecipe, bank: PerturbedBank, compute: Compute) -> None:
         self.recipe, self.bank, self.compute = recipe, bank, compute
-        self.description = f"{len(bank)} noisy runs, no clean images"
+        self.description = "1 noisy run, no clean images" if len(bank) == 1 else f"{len(bank)} noisy runs, no clean images"
         self.manifest, self.facts = bank.manifest, bank.facts
 
     def losses(self, network: nn.Module, step: int, clips: range) -> SureLosses | RecorruptedLosses:
