@@ -43,7 +43,7 @@ class PerturbedBank(Bank):
 
     def __init__(
         self, runs: Iterable[Understood], cache: Path, perturbation: float,
-        remeasure: Remeasure = lambda noise, planes: noise, by: str = "",
+        remeasure: Remeasure = lambda noise, pair: noise, by: str = "",
     ):
         self.perturbation = perturbation
         write = partial(write_perturbed, perturbation=perturbation, remeasure=remeasure)

@@ -20,6 +20,7 @@ from FluoroDenoiseLib.fluoro_run import FluoroRun
 from FluoroDenoiseLib.motion import smooth
 from FluoroDenoiseLib.recursion import BothWays, Recursion, variance_of_mean
 from FluoroDenoiseLib.training.preparation import NoisyRun, frames_of
+from FluoroDenoiseLib.training.residual_noise import Pair
 from FluoroDenoiseLib.training.run_noise import RunNoise
 
 POINTS_PER_RUN = 4_000
@@ -47,15 +48,15 @@ class Understood(NamedTuple):
     noise: RunNoise
 
 
-Remeasure = Callable[[RunNoise, np.ndarray], RunNoise]
+Remeasure = Callable[[RunNoise, Pair], RunNoise]
 
 
 def write_perturbed(
-    understood: Understood, folder: Path, perturbation: float, remeasure: Remeasure = lambda noise, planes: noise
+    understood: Understood, folder: Path, perturbation: float, remeasure: Remeasure = lambda noise, pair: noise
 ) -> dict:
     """Put planes.npy (see Perturbed), points.npy and learnable.npy into `folder`, a frame at a time; returns the facts.
 
-    remeasure(noise, planes) may correct the noise by some frames and guides as acquired, before more of it is made. Steps
+    remeasure(noise, pair) may correct the noise by some of the frames, before the run is perturbed with it. Steps
     of grey are spread over their width: by them a network would know the added noise from the
     run's own.
 
@@ -79,12 +80,19 @@ def write_perturbed(
     recursion = Recursion(noise_correlation=noise.found_correlation)
     relative = replace(noise, levels=tuple(one - level for one in noise.levels))
     first = max(0, (len(frames) - REMEASURED) // 2)
-    excerpt = recursion.both_ways(islice(stabilised(), first, first + REMEASURED))
-    relative = remeasure(relative, np.stack([_planes_of(step) for step in excerpt]))
+    some = list(islice(stabilised(), first, first + REMEASURED))
+    more = list(relative.more(some, seed=1))
+
+    def with_more(by: float) -> np.ndarray:
+        return np.stack([_planes_of(step) for step in recursion.both_ways(one + by * extra for one, extra in zip(some, more))])
+
+    below, above = with_more(-perturbation), with_more(perturbation)
+    relative = remeasure(relative, Pair(below, above, torch.stack(some).numpy(), torch.stack(more).numpy(), perturbation))
+    del some, more, below, above
 
     def perturbed(by: float) -> Iterator[Tensor]:
-        for frame, more in zip(stabilised(), relative.more(stabilised(), seed=0)):
-            yield frame + by * more
+        for frame, extra in zip(stabilised(), relative.more(stabilised(), seed=0)):
+            yield frame + by * extra
 
     learnable, before = [], (None, None)
     for index, (frame, more) in enumerate(zip(stabilised(), relative.more(stabilised(), seed=0))):

@@ -48,7 +48,8 @@ class _Stabilised(Sequence):
 class RunNoise:
     """What is known of a run's noise. levels, variances: [N], stabilised grey, rising, and variance there.
 
-    correlation: of neighbouring pixels; persistence: of neighbouring frames (rho); recursion: the coefficient of the
+    correlation: of neighbouring pixels, where the noise went through the detector's blur; white: the share of the variance
+    that did not, as read noise. persistence: of neighbouring frames (rho); recursion: the coefficient of the
     vendor's filter, 0 for none. found_correlation: what the denoiser finds in this run, and tells its recursion. grey_step:
     between neighbouring stored values, which is more than 1 where few bits were scaled to many, and 0 where there are no
     steps. doubt: why the noise is not understood, None where it is.
@@ -63,6 +64,7 @@ class RunNoise:
     levels: tuple[float, ...]
     variances: tuple[float, ...]
     doubt: str | None = None
+    white: float = 0.0
 
     @classmethod
     def of(cls, frames: Sequence[np.ndarray]) -> RunNoise:
@@ -91,7 +93,9 @@ class RunNoise:
         generator = torch.Generator().manual_seed(seed)
         gain, state = noise_gain(self.correlation) ** 0.5, None
         for frame in frames:
-            fresh = blur(torch.randn(1, *frame.shape, generator=generator), self.correlation)[0] / gain
+            white, blurred = torch.randn(2, *frame.shape, generator=generator)
+            blurred = blur(blurred[None], self.correlation)[0] / gain
+            fresh = (1 - self.white) ** 0.5 * blurred + self.white**0.5 * white
             keep = 0.0 if state is None else self.persistence
             state = fresh if state is None else keep * state + (1 - keep**2) ** 0.5 * fresh
             yield state * self.sigma(frame)

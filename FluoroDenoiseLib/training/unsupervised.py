@@ -29,7 +29,7 @@ from FluoroDenoiseLib.training.loop import Progress, run_training
 from FluoroDenoiseLib.training.perturbed_clips import PerturbedBank, PerturbedClips
 from FluoroDenoiseLib.training.perturbed_runs import Understood
 from FluoroDenoiseLib.training.preparation import NoisyRun, frames_of
-from FluoroDenoiseLib.training.residual_noise import measured_by
+from FluoroDenoiseLib.training.residual_noise import Pair, measured_by
 from FluoroDenoiseLib.training.risk import Stein, recorrupted, stein, tiled
 from FluoroDenoiseLib.training.run_noise import RunNoise
 
@@ -136,10 +136,10 @@ def understood_runs(runs: Iterable[NoisyRun]) -> Iterator[Understood]:
 
 
 def remeasured(
-    noise: RunNoise, planes: np.ndarray, network: nn.Module, recipe: UnsupervisedRecipe, compute: Compute, trained: bool
+    noise: RunNoise, pair: Pair, network: nn.Module, recipe: UnsupervisedRecipe, compute: Compute, trained: bool
 ) -> RunNoise:
     """A run's noise as `network` leaves it, see residual_noise.py; one that is not trained yet is the recursion's average."""
-    return measured_by(network, noise, planes, recipe.radius, recipe.guides, compute, trained)
+    return measured_by(network, noise, pair, recipe.radius, recipe.guides, compute, trained)
 
 
 def train_unsupervised(

@@ -127,6 +127,7 @@ def test_an_unsupervised_training_leaves_a_model_chosen_by_its_risk(run, tmp_pat
 
 
 def test_a_model_that_lets_noise_through_is_improved(monkeypatch, run, tmp_path):
+    monkeypatch.setattr("FluoroDenoiseLib.training.risk.WORTHWHILE", 0.02)  # a few steps on a small run gain little
     model = tiny_model(tmp_path / "start", noisy_head)
     job, steps = adapted(monkeypatch, model, run, tmp_path / "own", steps=40)
     assert steps and job.outcome.kept == "new" and job.outcome.risk_after < job.outcome.risk_before
