@@ -35,24 +35,28 @@ FULL = "everything on"
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed of the full student, for a reader, and how. seeing: its teacher sees its centre frame."""
+    """What is changed of the full student, for a reader, and how. kept: what the full one has instead, which is on trial.
+
+    seeing: its teacher sees its centre frame.
+    """
 
     name: str
+    kept: str = ""
     changes: dict = field(default_factory=dict)
     seeing: bool = False
 
 
 VARIANTS = (
     Variant(FULL),
-    Variant("no distillation", {"distillation": 0.0}),
-    Variant("no recursive target", {"recursion": 0.0}),
-    Variant("no edge term", {"edge": 0.0}),
-    Variant("matrix of the released code", {"matrix": "ldl"}),
-    Variant("no matrix", {"matrix": "none"}),
-    Variant("Fourier term added", {"fourier": 0.2}),
-    Variant("teacher sees its centre", seeing=True),
-    Variant("recursion tracks its variance", {"recursion_form": "variance"}),
-    Variant("no flow", {"flow": False}),
+    Variant("no distillation", "distillation", {"distillation": 0.0}),
+    Variant("no recursive target", "the recursive target", {"recursion": 0.0}),
+    Variant("no edge term", "the edge term", {"edge": 0.0}),
+    Variant("matrix of the released code", "motion confidence as the matrix", {"matrix": "ldl"}),
+    Variant("no matrix", "the matrix", {"matrix": "none"}),
+    Variant("Fourier term added", "leaving out a Fourier term", {"fourier": 0.2}),
+    Variant("teacher sees its centre", "a blind teacher", seeing=True),
+    Variant("recursion tracks its variance", "a recursion of fixed weights", {"recursion_form": "variance"}),
+    Variant("no flow", "flow", {"flow": False}),
 )
 
 
