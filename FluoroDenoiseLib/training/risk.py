@@ -29,7 +29,7 @@ from torch import Tensor
 
 TILE = 32
 CERTAIN = 2.0  # standard errors that a difference must exceed
-WORTHWHILE = 0.13  # share of the risk that a difference must exceed (0.6 dB): a noise law a little wrong imitates less
+WORTHWHILE = 0.11  # share of the risk that a difference must exceed (0.5 dB): a noise law a little wrong can imitate less
 FEWEST_TILES = 4  # below which a standard error means nothing
 
 
