@@ -69,7 +69,7 @@ def sequences():
 
 def test_a_sequence_becomes_a_denoised_sequence(start, sequence):
     before, told = pixels(sequence).copy(), []
-    job = DenoiseJob(start(), sequence, name="clean", strength=0.5)
+    job = DenoiseJob(start("slow"), sequence, name="clean", strength=0.5)  # slow enough to be heard between its frames
     job.on_change.append(lambda job: told.append((job.state, job.text, job.fraction)))
     output = job.wait()
     np.testing.assert_array_equal(pixels(output), before)  # the fake worker copies
