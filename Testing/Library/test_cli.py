@@ -195,12 +195,13 @@ def test_help_comes_without_torch():
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_behind(model, tmp_path, number):
-    source = noisy_file(tmp_path / "in.npy", count=300, height=64, width=64)
+    source = noisy_file(tmp_path / "in.npy", count=5000, height=64, width=64)
     (tmp_path / "out").mkdir()
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "FluoroDenoiseLib", "denoise", str(source), str(tmp_path / "out" / "out.npy"),
          "--model", model, "--residual", str(tmp_path / "out" / "r.npy")],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUICK)
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUICK,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # a shell's background jobs are born deaf to interrupts
     for line in process.stdout:
         if "device:" in line:
             break
