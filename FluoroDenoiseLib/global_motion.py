@@ -9,11 +9,12 @@ gives little weight to what does not move along: tools, a heart, other layers.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from FluoroDenoiseLib.motion import global_shift, halved, leaves_frame, warp
+from FluoroDenoiseLib.motion import blocks, global_shift, halved, leaves_frame, median, slopes, warp
 
 LEVELS = 3
 ROUNDS = 3
@@ -27,6 +28,7 @@ def affine_flow(parameters: Tensor, height: int, width: int) -> Tensor:
     return torch.einsum("ck,khw->chw", parameters.view(2, 3), _affine_basis(height, width, parameters.device))[None]
 
 
+@lru_cache(maxsize=16)
 def _affine_basis(height: int, width: int, device: torch.device) -> Tensor:
     y, x = torch.meshgrid(
         torch.linspace(-1, 1, height, device=device), torch.linspace(-1, 1, width, device=device), indexing="ij"
@@ -62,7 +64,7 @@ def _is_significant(target: Tensor, source: Tensor, parameters: Tensor) -> Tenso
     """
     flows = [affine_flow(sign * parameters, *target.shape[-2:]) for sign in (1, -1)]
     gaps = [target - warp(source, flow, "bilinear") for flow in flows]
-    scale = (OUTLIER_SIGMA * 1.4826) ** 2 * gaps[0].square().median().clamp_min(1e-6)
+    scale = (OUTLIER_SIGMA * 1.4826) ** 2 * median(gaps[0].square()).clamp_min(1e-6)
     inside = ~(leaves_frame(flows[0]) | leaves_frame(flows[1]))[:, None]
     moved, opposite = ((gap.square() / (1 + gap.square() / scale)).mul(inside).sum() for gap in gaps)
     samples = inside.sum() / PIXELS_PER_SAMPLE
@@ -74,15 +76,18 @@ def _gauss_newton(target: Tensor, source: Tensor, parameters: Tensor) -> Tensor:
     height, width = target.shape[-2:]
     flow = affine_flow(parameters, height, width)
     moved = warp(source, flow, "bilinear")
-    padded = F.pad(0.5 * (moved + target), (1, 1, 1, 1), mode="replicate")[0, 0]
-    gx = 0.5 * (padded[1:-1, 2:] - padded[1:-1, :-2])
-    gy = 0.5 * (padded[2:, 1:-1] - padded[:-2, 1:-1])
-    gap = (target - moved)[0, 0]
-    robust_sigma = 1.4826 * gap.abs().median().clamp_min(1e-3)
-    weight = (1 + (gap / (OUTLIER_SIGMA * robust_sigma)).square()).square().reciprocal()
-    weight = torch.where(leaves_frame(flow)[0], 0, weight).flatten()
-    basis = _affine_basis(height, width, target.device)
-    slopes = torch.cat([gx * basis, gy * basis]).flatten(1)
-    normal = (slopes * weight) @ slopes.T
+    gap = target - moved
+    robust_sigma = 1.4826 * median(gap.abs()).clamp_min(1e-3)
+    basis, outside = _affine_basis(height, width, target.device), leaves_frame(flow)
+    normal, right = target.new_zeros(6, 6), target.new_zeros(6)
+    gx, gy = (0.25 * each[0] for each in slopes(moved, target))
+    for _, rows in blocks(1, height, width, target.device):
+        here = gap[0, 0, rows]
+        weight = (1 + (here / (OUTLIER_SIGMA * robust_sigma)).square()).square_().reciprocal_()
+        weight = weight.masked_fill_(outside[0, rows], 0).flatten()
+        by_parameter = torch.cat([gx[:, rows] * basis[:, rows], gy[:, rows] * basis[:, rows]]).flatten(1)
+        weighted = by_parameter * weight
+        normal += weighted @ by_parameter.T
+        right += weighted @ here.flatten()
     ridge = torch.diag(1e-3 * normal.diag() + 1e-3)  # a flat picture does not move
-    return torch.linalg.solve(normal + ridge, (slopes * weight) @ gap.flatten())
+    return torch.linalg.solve(normal + ridge, right)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from FluoroDenoiseLib.global_motion import affine_flow, global_motion
-from FluoroDenoiseLib.motion import doubled, estimate_flow, halved, leaves_frame, smooth, warp
+from FluoroDenoiseLib.motion import doubled, estimate_flow, halved, leaves_frame, median, smooth, warp
 
 BLIND_VARIANCE = 1e4  # of a prediction from outside the image: the frame itself then decides
 
@@ -54,7 +54,7 @@ def frame_noise_variance(frame: Tensor) -> Tensor:
     for 1, since fine anatomy also adds detail.
     """
     detail = frame[1:, 1:] - frame[1:, :-1] - frame[:-1, 1:] + frame[:-1, :-1]
-    sigma = detail[::2, ::2].abs().median() / (2 * 0.6745)
+    sigma = median(detail[::2, ::2].abs()) / (2 * 0.6745)
     return torch.where(sigma > 1.5, sigma.square(), torch.ones_like(sigma))
 
 
@@ -68,7 +68,7 @@ class Recursion:
     """Settings of the recursion; it holds no state, so one instance serves any number of runs."""
 
     noise_correlation: float = 0.0    # lag-1 spatial correlation of the noise
-    process_variance: float = 0.002   # added by every step: what warping and small deformation lose
+    process_variance: float = 0.001   # added by every step: what warping and small deformation lose
     gate_sigma: float = 1.0           # pixels over which the innovation is averaged before it is judged
     gate_threshold: float = 8.0       # times its variance that a squared averaged innovation may reach
     gate_gain: float = 3.0            # variance added per squared averaged innovation above that
@@ -120,8 +120,8 @@ class Recursion:
             estimate_flow(guide[:1], guide[1:]),
             estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.01),
         ])
-        predictions = warp(state.estimate.expand(3, 1, -1, -1), flows)[:, 0]
-        variances = warp(state.variance.expand(3, 1, -1, -1), flows, "bilinear")[:, 0] + self.process_variance
+        predictions = warp(state.estimate[None, None], flows)[:, 0]
+        variances = warp(state.variance[None, None], flows, "bilinear")[:, 0] + self.process_variance
         score = smooth(frame - predictions, self.gate_sigma).square() / (variances + noise)
         score = smooth(score, self.choice_sigma) / variance_of_mean(self.gate_sigma, self.noise_correlation)
         margins = frame.new_tensor([0.0, self.smooth_margin, self.detail_margin]).view(3, 1, 1)

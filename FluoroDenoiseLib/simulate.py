@@ -23,7 +23,7 @@ from .layer_motion import LayerMotion, layer_motions, look_through, pan_path
 from .noise import PoissonGaussian
 from .projection import ct_slabs
 from .simulation_settings import SimulationSettings, random_settings
-from .tools import draw_tools, make_tool
+from .tools import draw_blinking, draw_tools, make_tool
 
 __all__ = [
     "SimulatedRun", "SimulationSettings", "ct_slabs", "load_simulated", "random_settings", "save_simulated", "simulate",
@@ -65,6 +65,9 @@ def simulate(settings: SimulationSettings, seed: int, slabs: np.ndarray | None =
         for kind, speed, attenuation, tool_width in _tool_choices(settings, rng)
     ]
     tools = torch.from_numpy(draw_tools(drawn, settings.frames, height, width, MARGIN))
+    if settings.blinking:
+        blinks, noise = np.random.default_rng([seed, 3]), settings.quanta**-0.5
+        tools += torch.from_numpy(draw_blinking(blinks, settings.blinking, settings.frames, height, width, MARGIN, noise))
     if settings.collimated:
         anatomy = anatomy + _collimator(rng, full_height, full_width)
     bare = _soften(torch.exp(-anatomy), settings.blur_px)
@@ -217,7 +220,7 @@ def save_simulated(run: SimulatedRun, folder: Path | str) -> None:
     """Write noisy.npy, clean.npy, without_tools.npy, settings.json into a folder that appears whole or not at all."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=".fluorodenoise-", dir=folder.parent))
     try:
         for name in ("noisy", "clean", "without_tools"):
             np.save(aside / f"{name}.npy", getattr(run, name))

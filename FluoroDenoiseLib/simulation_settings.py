@@ -27,6 +27,7 @@ class SimulationSettings:
     tool_speed_px: float = 3.0  # per frame, of the first tool; each further one has 0.2 to 1 of it
     tool_attenuation: tuple[float, float] = (0.1, 1.0)  # drawn log-uniformly for each tool
     tool_width_px: tuple[float, float] = (1.0, 4.0)
+    blinking: int = 0  # small things of 1 to 5 sigma that appear or vanish from one frame to the next
     quanta: float = 30.0  # mean over the field and the run, scatter included, per pixel and frame
     scatter_fraction: float = 0.3  # share of all quanta that are scattered
     blur_px: float = 0.5  # Gaussian sigma of the focal spot: blurs the scene, not the noise

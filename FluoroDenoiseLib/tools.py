@@ -202,3 +202,36 @@ def _lead(rng: np.random.Generator, height: int, width: int, attenuation: float,
     weight = line_weight(attenuation, sigma, 0.5)
     weight[-1] = attenuation
     return Shape(np.concatenate([curve, curve[-1:]]), sigma, weight, np.zeros(len(sigma)))
+
+
+def draw_blinking(
+    rng: np.random.Generator, count: int, frames: int, height: int, width: int, margin: int, noise: float
+) -> np.ndarray:
+    """Attenuation [T, H + 2 margin, W + 2 margin] of small things at rest that are there in some frames only.
+
+    Discs and short wires of 1 to 5 times `noise` (the noise of attenuation in a pixel), darker or brighter than what
+    lies behind: a marker let go, a puff of contrast, a step between two frames. Whoever averages frames drags them.
+    """
+    image = np.zeros((frames, height + 2 * margin, width + 2 * margin), np.float32)
+    y, x = np.ogrid[: height + 2 * margin, : width + 2 * margin]
+    for _ in range(count):
+        row, column = rng.uniform(margin, height + margin), rng.uniform(margin, width + margin)
+        angle, radius = rng.uniform(0, np.pi), rng.uniform(1.5, 8)
+        along = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
+        across = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
+        if rng.random() < 0.4:
+            distance = np.hypot(np.maximum(np.abs(along) - rng.uniform(10, 30), 0), across)
+            radius = rng.uniform(0.7, 1.8)
+        else:
+            distance = np.hypot(along, across)
+        peak = min(rng.uniform(1, 5) * noise, 1.0) * rng.choice([1, 1, -0.5])
+        shape = peak / (1 + np.exp(np.clip((distance - radius) / 0.3, -40, 40)))
+        image[_frames_of_a_blink(rng, frames)] += shape.astype(np.float32)
+    return image
+
+
+def _frames_of_a_blink(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """Where something is seen, [T] bool: until a frame, from a frame on, or for one to three frames."""
+    index, turn = np.arange(frames), rng.integers(1, frames) if frames > 1 else 0
+    kind = rng.integers(3)
+    return index < turn if kind == 0 else index >= turn if kind == 1 else (index >= turn) & (index < turn + rng.integers(1, 4))

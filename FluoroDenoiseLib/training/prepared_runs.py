@@ -6,9 +6,10 @@ stay in memory, and no file stays open: memory and open files do not grow with t
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterable, TypeVar
@@ -16,9 +17,11 @@ from typing import Callable, Iterable, TypeVar
 import numpy as np
 
 from FluoroDenoiseLib.errors import InputError
+from FluoroDenoiseLib.formats.held_folder import held_folder
+from FluoroDenoiseLib.formats.whole_file import ASIDE
 from FluoroDenoiseLib.training import distributed
 
-PREPARATION = 2  # raised whenever preparation.py makes something else of the same run
+PREPARATION = 3  # raised whenever preparation.py makes something else of the same run
 Run = TypeVar("Run")
 
 
@@ -41,9 +44,17 @@ def prepare_runs(
     """Prepare those runs that are not in `cache` yet; the processes of a training share the work and the folder.
 
     write(run, folder) puts arrays into the folder and returns the facts. variant: set apart what `write` makes of a run
-    from what another one would. InputError where the processes see different folders.
+    from what another one would. InputError where the processes see different folders;
+    OutputError while another training prepares runs there.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    with held_folder(cache) if distributed.rank() == 0 else nullcontext():
+        return _prepared(runs, cache, digest, write, variant)
+
+
+def _prepared(
+    runs: Iterable[Run], cache: Path, digest: Callable[[Run], str], write: Callable[[Run, Path], dict], variant: str
+) -> list[PreparedRun]:
     if distributed.rank() == 0:
         for unfinished in cache.glob(".*.tmp"):  # of a process that was killed
             shutil.rmtree(unfinished)
@@ -63,14 +74,17 @@ def _place(cache: Path, sha256: str, variant: str) -> Path:
 
 
 def _prepare(run: Run, place: Path, write: Callable[[Run, Path], dict]) -> None:
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    ours = hashlib.sha256(f"{place.name} {distributed.rank()}".encode()).hexdigest()[:16]  # two runs may be the same
+    temporary = place.with_name(ASIDE.format(ours))
     temporary.mkdir()
     try:
         facts = write(run, temporary)
         (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        if not place.exists():  # two runs may be the same
+        try:
             temporary.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,9 +1,10 @@
 """The simulated runs that a pre-training learns from.
 
 Every second run shows a CT, if one is given: its left half only, from angles drawn at random. The right half is left
-for evaluation, which therefore shows anatomy that no network has met. Four runs in ten are of kinds that random draws
-hardly ever give: one rigid layer in white noise, and a still bright field on a flat panel. There the recursion is right
-everywhere, and a network that meets it only on scenes it cannot follow learns not to trust it at all.
+for evaluation, which therefore shows anatomy that no network has met. Five runs in ten are of kinds that random draws
+hardly ever give. One rigid layer in white noise, and a still bright field on a flat panel: there the recursion is right
+everywhere, and a network that meets it only on scenes it cannot follow learns not to trust it at all. Small things that
+appear and vanish: there it is wrong for some frames after, and a network that never saw a thing vanish drags it on.
 """
 
 from __future__ import annotations
@@ -73,4 +74,9 @@ def still_flat_panel(rng: np.random.Generator) -> dict:
     return {"quanta": quanta, "correlation": 0.0, "domain": "LIN", "bits": 16, **still}
 
 
-KINDS = {0: one_rigid_layer, 4: one_rigid_layer, 7: one_rigid_layer, 5: still_flat_panel}
+def things_that_blink(rng: np.random.Generator) -> dict:
+    """Anything else, with small things in it that come and go at once."""
+    return {"blinking": int(rng.integers(8, 25))}
+
+
+KINDS = {0: one_rigid_layer, 3: things_that_blink, 4: one_rigid_layer, 5: still_flat_panel, 9: things_that_blink}

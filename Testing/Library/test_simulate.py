@@ -13,7 +13,7 @@ from FluoroDenoiseLib.detector import RAMP_GAIN, RAMP_OFFSET, Detector, Response
 from FluoroDenoiseLib.errors import InputError
 from FluoroDenoiseLib.projection import WATER_PER_MM, ct_slabs, slab_weights
 from FluoroDenoiseLib.simulate import SimulationSettings, load_simulated, random_settings, save_simulated, simulate
-from FluoroDenoiseLib.tools import add_spots, draw_tools, line_weight, make_tool
+from FluoroDenoiseLib.tools import add_spots, draw_blinking, draw_tools, line_weight, make_tool
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALL = SimulationSettings(size=(96, 80), frames=4)
@@ -288,3 +288,21 @@ def test_a_saved_run_loads_the_same(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with pytest.raises(InputError, match="settings.json"):
         load_simulated(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_blinks_is_there_or_not_and_never_half(seed):
+    image = draw_blinking(np.random.default_rng(seed), 1, 9, 64, 64, margin=8, noise=0.1)
+    peaks = np.abs(image).max((1, 2))
+    seen = peaks > 0
+    assert 0 < seen.sum() < 9 and peaks[seen].max() <= 0.5
+    np.testing.assert_array_equal(image[seen], np.broadcast_to(image[seen][0], image[seen].shape))
+
+
+def test_blinking_things_belong_to_the_tools_and_change_nothing_else():
+    still = dict(size=(64, 64), frames=6, breathing_px=0.0, heart_px=0.0, tools=(), quanta=50.0)
+    without, blinking = (simulate(SimulationSettings(**still, blinking=count), seed=1) for count in (0, 12))
+    ratio = blinking.without_tools.mean() / without.without_tools.mean()
+    np.testing.assert_allclose(blinking.without_tools, ratio * without.without_tools, rtol=0.05)
+    changes = np.abs(np.diff(blinking.clean, axis=0)).max((1, 2))
+    assert np.abs(np.diff(without.clean, axis=0)).max() < 1e-3 * without.clean.mean() < 0.05 * changes.max()
