@@ -1,0 +1,100 @@
+"""The commands `simulate-ct` and `evaluate-ct`: low dose with its truth, and what methods make of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator
+
+import numpy as np
+
+from FluoroDenoiseLib import __version__
+from FluoroDenoiseLib.console import say
+from FluoroDenoiseLib.targets import UsageError, check_folder, make_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from FluoroDenoiseLib.ct_volume import CtVolume
+
+VOLUME_FILES = ("nrrd", "nifti", "mha")
+MOST_SLICES = 9  # of a volume that evaluate-ct judges
+
+
+def simulate_ct(options: argparse.Namespace) -> int:
+    """Write a volume with the noise of a lower dose; what was given is its truth."""
+    from FluoroDenoiseLib.errors import OutputError, UnsupportedError
+    from FluoroDenoiseLib.formats.ct import read_ct, write_ct
+    from FluoroDenoiseLib.formats.stored_frames import Provenance
+
+    if options.target.exists() and not options.overwrite:
+        raise OutputError(f"{options.target} exists already; choose another name, or add --overwrite.")
+    check_folder(options.target.parent)
+    volume = read_ct(options.source)
+    if volume.source.kind not in VOLUME_FILES:
+        raise UnsupportedError(f"Low dose is simulated for NRRD, NIfTI and MHA volumes, not for {volume.source.kind}; convert {volume.name}.")
+    made = Provenance(__version__, "simulate-ct", "", 1.0, f"dose {options.dose:g}, seed {options.seed}")
+    write_ct(options.target, _low_dose(volume, options), volume, made, options.overwrite)
+    say(f"{options.target}: {len(volume)} slices at {100 * options.dose:g} % of the dose")
+    return 0
+
+
+def _low_dose(volume: CtVolume, options: argparse.Namespace) -> Iterator[np.ndarray]:
+    import torch
+    from tqdm import tqdm
+
+    from FluoroDenoiseLib.ct_simulation import Scanner, ct_noise
+
+    height, width = volume[0].shape
+    pixel_mm = volume.spacing_mm[1]
+    scanner = Scanner(quanta=options.quanta, softness=options.softness, bowtie_radius_mm=0.45 * pixel_mm * max(height, width))
+    generator = torch.Generator().manual_seed(options.seed)
+    for index in tqdm(range(len(volume)), unit=" slices", leave=False, disable=None):
+        hu = torch.from_numpy(volume[index])
+        noise = ct_noise(hu, pixel_mm, options.dose, scanner, generator, already=options.already)[0]
+        yield volume.values[index].to_stored((hu + noise).numpy())
+
+
+def evaluate_ct(options: argparse.Namespace) -> int:
+    """Measure models and their rivals on CT, each row as it is done, the table at the end."""
+    from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.ct_restorer import load_ct_restorer
+    from FluoroDenoiseLib.evaluation import ct_report
+    from FluoroDenoiseLib.evaluation.ct_methods import RIVALS
+
+    scenes = list(_scenes(options))
+    if not scenes:
+        raise UsageError("Nothing is left to judge; give --ct or --repeats, or leave out --without-phantom.")
+    if options.out:
+        make_folder(options.out)
+    compute = choose(options.device, options.precision)
+    restorers = [load_ct_restorer(name, compute) for name in options.models]
+    judged = []
+    for one in ct_report.evaluate_ct(scenes, restorers, not options.without_rivals):
+        judged.append(one)
+        say(f"{one.row.scene}: {one.row.method}, noise {one.row.noise:.1f} HU, {one.row.cpu_s:.3g} CPU seconds a slice")
+    remarks = [f"{rival.name} is left out: the Python package {rival.needs} is not installed." for rival in RIVALS
+               if rival.missing and not options.without_rivals]
+    remarks.append(f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
+    say("")
+    say(ct_report.table([one.row for one in judged]))
+    for remark in remarks:
+        say(remark)
+    if options.out:
+        ct_report.write_ct_report(judged, options.out, remarks)
+        say(f"{options.out}: table.md, rows.csv, rows.json and plots are written")
+    return 0
+
+
+def _scenes(options: argparse.Namespace) -> Iterator:
+    from FluoroDenoiseLib.evaluation import ct_scenes
+    from FluoroDenoiseLib.formats.ct import read_ct
+
+    if not options.without_phantom:
+        yield ct_scenes.phantom(options.dose, options.slices, options.seed)
+    if options.repeats:
+        yield ct_scenes.repeats_of(options.repeats)
+    if options.ct:
+        volume = read_ct(options.ct)
+        first = max(0, (len(volume) - MOST_SLICES) // 2)
+        slices = np.stack([volume[index] for index in range(first, min(len(volume), first + MOST_SLICES))])
+        yield ct_scenes.anatomy(slices, volume.spacing_mm[1], options.dose, options.seed)
