@@ -1,12 +1,15 @@
 """How near an estimate is to the truth: over the picture, near the tools, and in the tools' own contrast.
 
 PSNR alone hides what matters most in fluoroscopy: a thin wire is a hundredth of the pixels, and smearing it costs
-almost no PSNR. Hence three numbers, always together.
+almost no PSNR. Hence these numbers, always together; where the truth is not known, only what needs none.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from FluoroDenoiseLib.evaluation.niqe import niqe
+from FluoroDenoiseLib.evaluation.vif import vif
 
 TOOL_SHARE = 0.25
 """A pixel is the tool's where the tool changes the clean frames by more than this share of its largest change."""
@@ -15,28 +18,43 @@ NEAR_PX = 4
 
 @dataclass(frozen=True)
 class Score:
-    """psnr, psnr_near in dB; contrast: share of the tools' contrast that is left, 1 is all; ssim.
+    """psnr, psnr_near in dB; contrast: share of the tools' contrast that is left, 1 is all, disc_contrast: that of the discs
+    among them; ssim; vif; niqe, lower is better.
 
-    psnr_near and contrast are nan where the scene holds no tool.
+    psnr_near and the contrasts are nan where the scene holds no such tool, all but niqe where the truth is not known.
     """
 
     psnr: float
     psnr_near: float
     contrast: float
     ssim: float
+    vif: float = float("nan")
+    disc_contrast: float = float("nan")
+    niqe: float = float("nan")
 
 
-def score(estimate: np.ndarray, clean: np.ndarray, without_tools: np.ndarray, near: np.ndarray, span: float) -> Score:
+def score(
+    estimate: np.ndarray, clean: np.ndarray, without_tools: np.ndarray, near: np.ndarray, span: float, discs: np.ndarray | None = None
+) -> Score:
     """Judge frames [T, H, W] of stored values.
 
-    near: True near tools (see near_tools); span: the grey range that PSNR and SSIM refer to (see data_range).
+    near: True near tools (see near_tools); span: the grey range that PSNR, SSIM, VIF and NIQE refer to (see data_range);
+    discs: True where a tool is a disc, None where none is.
     """
     return Score(
         psnr(estimate, clean, span),
         psnr(estimate, clean, span, near),
         tool_contrast(estimate, clean, without_tools),
         ssim(estimate, clean, span),
+        vif(estimate, clean, span),
+        float("nan") if discs is None else tool_contrast(estimate, clean, without_tools, discs),
+        niqe(estimate, span),
     )
+
+
+def score_without_truth(estimate: np.ndarray, span: float) -> Score:
+    """Judge frames [T, H, W] whose truth nobody knows: NIQE alone."""
+    return Score(*(float("nan"),) * 6, niqe(estimate, span))
 
 
 def data_range(clean: np.ndarray) -> float:
@@ -92,13 +110,15 @@ def near_tools(tools: np.ndarray, reach_px: int = NEAR_PX) -> np.ndarray:
     return near
 
 
-def tool_contrast(estimate: np.ndarray, clean: np.ndarray, without_tools: np.ndarray) -> float:
+def tool_contrast(
+    estimate: np.ndarray, clean: np.ndarray, without_tools: np.ndarray, of: np.ndarray | bool = True
+) -> float:
     """Share of the tools' contrast in the estimate: its projection on the true contrast, over the tools' pixels.
 
     <estimate - without, clean - without> / <clean - without, clean - without>. 1 for the truth, 0 for a picture without
-    tools; noise averages out of it. nan where there is no tool.
+    tools; noise averages out of it. of: only the tools' pixels where it is True. nan where there is no tool.
     """
-    tools = tool_mask(clean, without_tools)
+    tools = tool_mask(clean, without_tools) & of
     if not tools.any():
         return float("nan")
     true = np.subtract(clean, without_tools, dtype=float)[tools]

@@ -19,7 +19,8 @@ _NO_PRIOR = 1e-6
 
 @dataclass(frozen=True)
 class ReferenceScene:
-    """clean, noisy, tools: [T, H, W], counts, counts and attenuation; the rest is what the oracle knows.
+    """clean, noisy, tools, discs: [T, H, W], counts, counts and attenuation of all tools and of the discs among them; the
+    rest is what the oracle knows.
 
     background, tool: [H, W] attenuation; background_path, tool_path: [T, 2] shifts (y, x) in pixels; spectrum: [H, W],
     expected power |FFT|^2 / (H W) of the background.
@@ -28,6 +29,7 @@ class ReferenceScene:
     clean: np.ndarray
     noisy: np.ndarray
     tools: np.ndarray
+    discs: np.ndarray
     background: np.ndarray
     tool: np.ndarray
     background_path: np.ndarray
@@ -59,26 +61,30 @@ def reference_scene(
     t = np.arange(frames)
     background_path = np.stack([0.35 * t, 6.0 * np.sin(2 * np.pi * t / 14.0) + 0.6 * t], 1)
     tool_path = np.stack([0.4 * t, 3.0 * t], 1)
-    tool = _wire_and_discs(size)
-    tools = np.array([shift(tool, *move) for move in tool_path])
+    discs = _discs(size)
+    tool = _wire(size) + discs
+    tools, moved_discs = (np.array([shift(one, *move) for move in tool_path]) for one in (tool, discs))
     clean = np.array(
         [open_field * np.exp(-(shift(background, *move) + moved)) for move, moved in zip(background_path, tools)]
     )
     rng = np.random.default_rng(seed + 100)
     noisy = rng.poisson(clean) + read_noise * rng.standard_normal(clean.shape)
     return ReferenceScene(
-        clean, noisy, tools, background, tool, background_path, tool_path, spectrum, open_field, read_noise
+        clean, noisy, tools, moved_discs, background, tool, background_path, tool_path, spectrum, open_field, read_noise
     )
 
 
-def _wire_and_discs(size: int) -> np.ndarray:
+def _wire(size: int) -> np.ndarray:
     row, column = np.mgrid[:size, :size].astype(float)
     across = column - (60 + 25 * np.sin(row / 38.0))
     wire = 0.8 * np.exp(-0.5 * (across / 1.3) ** 2)
-    tool = wire / (1 + np.exp(-(row - 30) / 4)) / (1 + np.exp((row - 226) / 4))  # its ends fade
-    for y, x in ((70, 130), (140, 160), (200, 110)):
-        tool += 0.5 / (1 + np.exp((np.hypot(row - y, column - x) - 5) / 0.6))
-    return tool
+    return wire / (1 + np.exp(-(row - 30) / 4)) / (1 + np.exp((row - 226) / 4))  # its ends fade
+
+
+def _discs(size: int) -> np.ndarray:
+    row, column = np.mgrid[:size, :size].astype(float)
+    centres = ((70, 130), (140, 160), (200, 110))
+    return sum(0.5 / (1 + np.exp((np.hypot(row - y, column - x) - 5) / 0.6)) for y, x in centres)
 
 
 def shift(image: np.ndarray, dy: float, dx: float) -> np.ndarray:

@@ -1,62 +1,27 @@
-"""Every method on every scene under the same conditions, one row each, and the rows as a table.
+"""Every method on every scene under the same conditions, one row each.
 
-All methods are told the same noise. Judged are the frames of EvaluationScene.judged. A rival with several settings is
-tried with each on the middle frame (on the whole run, if it has a memory) and judged with the best.
+All methods are told the same noise. Judged are the frames of EvaluationScene.judged; of a rival that costs seconds a frame
+a few of them. A rival with several settings is judged with the best, see best_setting.
 """
 
-import csv
-import io
-import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.denoise import denoise
-from FluoroDenoiseLib.errors import OutputError
-from FluoroDenoiseLib.evaluation.metrics import psnr, score
-from FluoroDenoiseLib.evaluation.rivals import RIVALS, Rival, timed
-from FluoroDenoiseLib.evaluation.scenes import EvaluationScene
+from FluoroDenoiseLib.evaluation.metrics import psnr, score, score_without_truth
+from FluoroDenoiseLib.evaluation.rivals import RIVALS, Rival, best_setting, timed
+from FluoroDenoiseLib.evaluation.rows import NAN, Row
+from FluoroDenoiseLib.evaluation.scenes import LATE, EvaluationScene
+from FluoroDenoiseLib.evaluation.working_memory import WorkingMemory
 from FluoroDenoiseLib.model_folder import Model
 from FluoroDenoiseLib.noise import NoiseEstimate
 
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one scene. PSNR in dB, contrast a share, cpu_s processor seconds a frame over all cores.
-
-    sigma_ratio: the noise that the methods were told, over the true one, at the median grey; nan where unknown.
-    """
-
-    scene: str
-    seed: int
-    method: str
-    setting: str
-    psnr: float
-    psnr_near: float
-    contrast: float
-    ssim: float
-    cpu_s: float
-    sigma_ratio: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Means over the seeds of a scene, and the standard deviation of PSNR over them."""
-
-    scene: str
-    method: str
-    seeds: int
-    psnr: float
-    psnr_spread: float
-    psnr_near: float
-    contrast: float
-    ssim: float
-    cpu_s: float
+Key = tuple[str, int, str, str]
 
 
 def evaluate(
@@ -66,20 +31,41 @@ def evaluate(
     noise: str = "estimated",
     rivals: Sequence[Rival] = RIVALS,
 ) -> Iterator[Row]:
-    """Yield the rows of every scene as they are done: rivals first, then our models, then what the oracle could do.
+    """Yield the rows of every scene as they are done; see rows_of_scene."""
+    for scene in scenes:
+        yield from rows_of_scene(scene, models, compute, noise, rivals)
+
+
+def rows_of_scene(
+    scene: EvaluationScene,
+    models: Sequence[Model],
+    compute: Compute,
+    noise: str = "estimated",
+    rivals: Sequence[Rival] = RIVALS,
+    done: Collection[Key] = (),
+    with_ceilings: bool = True,
+) -> Iterator[Row]:
+    """Yield the rows of a scene as they are done: rivals first, then our models, then what the oracle could do.
 
     noise: what every method is told, "estimated" from the noisy frames or "true". Rivals whose package is missing are
-    left out; `left_out` says which. Models run on `compute`, rivals on the CPU.
+    left out; `left_out` says which. Models run on `compute`, rivals on the CPU. done: keys of rows that are known already.
     """
-    for scene in scenes:
-        told = scene.noise(noise)
-        for rival in rivals:
-            if rival.missing is None:
-                yield _judge_rival(rival, scene, told)
-        for model in models:
+    told = scene.noise(noise)
+    for rival in rivals:
+        if rival.missing is None and (scene.name, scene.seed, rival.name, "") not in done:
+            yield _judge_rival(rival, scene, told)
+    for model in models:
+        if key_of(scene.name, scene.seed, model) not in done:
             yield _judge_model(model, scene, told, compute)
+    if with_ceilings:
         for name, estimate in scene.ceilings():
-            yield _row(scene, told, name, "", estimate, float("nan"))
+            frames = np.arange(len(scene.noisy))[scene.judged]
+            yield _row(scene, told, name, estimate, frames[-len(estimate) :], cpu_s=NAN)
+
+
+def key_of(scene: str, seed: int, model: Model) -> Key:
+    """The key of the row of one of our models."""
+    return scene, seed, model.name, model.sha256[:12]
 
 
 def left_out(rivals: Sequence[Rival] = RIVALS) -> tuple[str, ...]:
@@ -87,105 +73,44 @@ def left_out(rivals: Sequence[Rival] = RIVALS) -> tuple[str, ...]:
     return tuple(sentence for rival in rivals if (sentence := rival.missing))
 
 
-def summarise(rows: Iterable[Row]) -> list[Summary]:
-    """Average the rows of the same scene and method over their seeds, in the order in which they first came."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.scene, row.method), []).append(row)
-    return [
-        Summary(
-            scene,
-            method,
-            len(same),
-            _mean(same, "psnr"),
-            float(np.std([row.psnr for row in same])),
-            *(_mean(same, name) for name in ("psnr_near", "contrast", "ssim", "cpu_s")),
-        )
-        for (scene, method), same in groups.items()
-    ]
-
-
-def table(summaries: Sequence[Summary]) -> str:
-    """Return the results as a Markdown table that also reads well in a terminal."""
-    head = ("scene", "method", "PSNR", "near tool", "contrast", "SSIM", "CPU s/frame")
-    lines = [
-        (
-            one.scene, one.method, f"{one.psnr:.2f}" + (f" ({one.psnr_spread:.2f})" if one.seeds > 1 else ""),
-            _number(one.psnr_near, 2), _number(one.contrast, 3), _number(one.ssim, 3), _number(one.cpu_s, 3),
-        )
-        for one in summaries
-    ]  # fmt: skip
-    widths = [max(len(line[column]) for line in (head, *lines)) for column in range(len(head))]
-    rule = tuple("-" * width for width in widths)
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in (head, rule, *lines)
-    )
-
-
-def write_report(rows: Sequence[Row], folder: Path, remarks: Sequence[str] = ()) -> None:
-    """Write rows.csv and rows.json (one entry a method, scene and seed) and table.md (means) into a folder.
-
-    remarks: sentences printed below the table. Raises OutputError where the folder cannot be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*Row.__dataclass_fields__])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    entries = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in asdict(row).items()}
-        for row in rows
-    ]
-    summary = table(summarise(rows)) + "\n" + "".join(f"\n{remark}\n" for remark in remarks)
-    contents = {"rows.csv": text.getvalue(), "rows.json": json.dumps(entries, indent=2) + "\n", "table.md": summary}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / name).write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"The report cannot be written to {folder} ({error.strerror}); choose another folder.") from error
-
-
 def _judge_rival(rival: Rival, scene: EvaluationScene, noise: NoiseEstimate) -> Row:
-    settings = rival.settings
-    judged = scene.judged
-    if len(settings) > 1:
-        middle = len(scene.noisy) // 2
-        trial = slice(middle, middle + 1) if rival.frame_by_frame else slice(None)
-        tried = slice(None) if rival.frame_by_frame else judged
-
-        def quality(setting: float) -> float:
-            estimate = rival.run(scene.noisy[trial], noise, setting)
-            return psnr(estimate[tried], scene.clean[trial][tried], scene.span)
-
-        settings = (max(settings, key=quality),)
-    result = timed(rival, scene.noisy[judged] if rival.frame_by_frame else scene.noisy, noise, settings[0])
-    estimate = result.estimate if rival.frame_by_frame else result.estimate[judged]
-    setting = f"{settings[0]:g} {rival.unit}" if rival.unit else ""
-    return _row(scene, noise, rival.name, setting, estimate, result.cpu_s)
+    setting = best_setting(rival, scene, noise)
+    frames = rival.judged(scene)
+    with WorkingMemory() as memory:
+        result = timed(rival, scene.noisy[frames] if rival.frame_by_frame else scene.noisy, noise, setting)
+    estimate = result.estimate if rival.frame_by_frame else result.estimate[frames]
+    shown = f"{setting:g} {rival.unit}" if rival.unit else ""
+    return _row(scene, noise, rival.name, estimate, frames, setting=shown, cpu_s=result.cpu_s, wall_s=result.wall_s, memory_mb=memory.peak_mb)
 
 
 def _judge_model(model: Model, scene: EvaluationScene, noise: NoiseEstimate, compute: Compute) -> Row:
-    begin = time.process_time()
-    estimate = denoise(scene.noisy, model, noise, compute)
-    cpu_s = (time.process_time() - begin) / len(scene.noisy)
-    return _row(scene, noise, model.name, "", estimate[scene.judged], cpu_s)
+    with WorkingMemory() as memory:
+        begin, clock = time.process_time(), time.perf_counter()
+        estimate = denoise(scene.noisy, model, noise, compute)
+        seconds = time.process_time() - begin, time.perf_counter() - clock
+    cpu_s, wall_s = (spent / len(scene.noisy) for spent in seconds)
+    return _row(
+        scene, noise, model.name, np.asarray(estimate)[scene.judged], np.arange(len(scene.noisy))[scene.judged], cpu_s=cpu_s, wall_s=wall_s,
+        memory_mb=NAN if compute.is_gpu else memory.peak_mb, device=compute.device, weights=model.sha256[:12],
+    )  # fmt: skip
 
 
 def _row(
-    scene: EvaluationScene, noise: NoiseEstimate, method: str, setting: str, estimate: np.ndarray, cpu_s: float
+    scene: EvaluationScene, noise: NoiseEstimate, method: str, estimate: np.ndarray, frames: np.ndarray, setting: str = "", **measured: object
 ) -> Row:
-    judged = scene.judged
-    found = score(estimate, scene.clean[judged], scene.without_tools[judged], scene.near[judged], scene.span)
-    ratio = float("nan")
-    if scene.true_noise is not None:
-        grey = float(np.median(scene.clean))
-        ratio = math.sqrt(noise.model.variance(grey) / scene.true_noise.model.variance(grey))
-    return Row(scene.name, scene.seed, method, setting, **asdict(found), cpu_s=cpu_s, sigma_ratio=ratio)
+    """frames: indices of those that were judged; estimate: what the method made of them."""
+    if scene.clean is None:
+        found, late, ratio = score_without_truth(estimate, scene.span), NAN, NAN
+    else:
+        clean, discs = scene.clean[frames], None if scene.discs is None else scene.discs[frames]
+        found = score(estimate, clean, scene.without_tools[frames], scene.near[frames], scene.span, discs)
+        late = psnr(estimate[frames >= LATE], clean[frames >= LATE], scene.span)
+        ratio = _sigma_ratio(scene, noise)
+    return Row(scene.name, scene.seed, method, setting, **asdict(found), psnr_late=late, sigma_ratio=ratio, frames=len(frames), **measured)
 
 
-def _mean(rows: Sequence[Row], name: str) -> float:
-    return float(np.mean([getattr(row, name) for row in rows]))
-
-
-def _number(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+def _sigma_ratio(scene: EvaluationScene, noise: NoiseEstimate) -> float:
+    if scene.true_noise is None:
+        return NAN
+    grey = float(np.median(scene.clean))
+    return math.sqrt(noise.model.variance(grey) / scene.true_noise.model.variance(grey))

@@ -1,30 +1,40 @@
 """What a person would use instead: classical filters, each given the same noise and its best setting.
 
-All but the recursive filter work frame by frame. Non-local means and BM3D need noise of one strength, so they work in
-the stabilised domain. Each has a list of settings, and the evaluation reports the one with the best PSNR against the
-truth: a favour that a user in the clinic could not do them, so that ours is not compared with a straw man. For noise that
-is correlated, BM3D's best sigma lies above the true one.
+Each has a list of settings, and the evaluation reports the one with the best PSNR against the truth: a favour that a user in
+the clinic could not do them, so that ours is not compared with a straw man. For noise that is correlated, BM3D's best sigma
+lies above the true one.
 """
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
-from FluoroDenoiseLib.recursion import Recursion
+from FluoroDenoiseLib.evaluation.metrics import psnr
+from FluoroDenoiseLib.evaluation.scenes import EvaluationScene
+from FluoroDenoiseLib.evaluation.spatial_filters import bm3d, gaussian, non_local_means, total_variation, wavelet
+from FluoroDenoiseLib.evaluation.temporal_filters import (
+    REACH, bm4d, causal_recursion, multi_frame_nlm, recursion_both_ways, recursive_filter, variance_conditioned_average,
+)  # fmt: skip
+from FluoroDenoiseLib.noise import NoiseEstimate
 
 Filter = Callable[[np.ndarray, NoiseEstimate, float], np.ndarray]
+
+FEW = 2
+"""A costly rival is judged on so many frames of a run."""
+TRIAL_PX = 128
+"""A costly rival that needs the whole run is tried on the middle of its frames, so many pixels a side."""
 
 
 @dataclass(frozen=True)
 class Rival:
     """A method with its settings. run(noisy [T, H, W], noise, setting) -> [T, H, W], stored values.
 
-    frame_by_frame: no frame sees another, so that a few frames can be denoised alone. needs: the package it needs.
+    frame_by_frame: no frame sees another, so that a few frames can be denoised alone. needs: the package it needs. reach:
+    frames on either side that a frame sees; None for all of them. costly: seconds or minutes a frame, so that the search
+    for its best setting climbs from the middle one instead of trying all. licence: a sentence where it is not free.
     """
 
     name: str
@@ -33,6 +43,9 @@ class Rival:
     run: Filter
     frame_by_frame: bool = True
     needs: str | None = None
+    reach: int | None = None
+    costly: bool = False
+    licence: str = ""
 
     @property
     def missing(self) -> str | None:
@@ -41,94 +54,93 @@ class Rival:
             return None
         return f"{self.name} is left out: the Python package {self.needs} is not installed."
 
+    def judged(self, scene: EvaluationScene) -> np.ndarray:
+        """The indices of the frames on which it is judged: those of the scene, FEW in the middle if each costs much."""
+        frames = np.arange(len(scene.noisy))[scene.judged]
+        if not (self.costly and self.frame_by_frame):
+            return frames
+        middle = len(frames) // 2
+        return frames[max(0, middle - FEW + 1) : middle + 1]
+
 
 @dataclass(frozen=True)
 class Timed:
-    """estimate: [T, H, W], stored values; cpu_s: processor seconds a frame, over all cores."""
+    """estimate: [T, H, W], stored values; cpu_s: processor seconds a frame, over all cores; wall_s: by the clock."""
 
     estimate: np.ndarray
     cpu_s: float
+    wall_s: float
 
 
 def timed(rival: Rival, noisy: np.ndarray, noise: NoiseEstimate, setting: float) -> Timed:
-    """Run a rival with one setting and count its processor time."""
-    begin = time.process_time()
+    """Run a rival with one setting and count its time."""
+    begin, clock = time.process_time(), time.perf_counter()
     estimate = rival.run(noisy, noise, setting)
-    return Timed(estimate, (time.process_time() - begin) / len(noisy))
+    return Timed(estimate, (time.process_time() - begin) / len(noisy), (time.perf_counter() - clock) / len(noisy))
 
 
-def recursive_filter(noisy: np.ndarray, noise: NoiseEstimate, weight: float) -> np.ndarray:
-    """Average over time with no regard to motion: out_t = weight x_t + (1 - weight) out_(t-1). Vendors' filter."""
-    filtered = noisy.astype(np.float32)
-    for t in range(1, len(filtered)):
-        filtered[t] = weight * filtered[t] + (1 - weight) * filtered[t - 1]
-    return filtered
+def best_setting(rival: Rival, scene: EvaluationScene, noise: NoiseEstimate) -> float:
+    """The setting with the best PSNR: on the middle frame, or on the whole run if the rival has a memory of it.
+
+    A rival that sees a few frames at once is tried on those round the middle, on the inner half of them both ways.
+    A costly rival climbs from its middle setting and stops at the first that is worse; if it needs the whole run, it
+    does so on the middle of the frames. The middle setting where the truth is not known.
+    """
+    settings = rival.settings
+    if len(settings) == 1 or scene.clean is None:
+        return settings[len(settings) // 2]
+    seen, shown = _trial(rival, scene)
+    noisy, clean = scene.noisy[seen], scene.clean[seen][shown]
+
+    def quality(setting: float) -> float:
+        return psnr(rival.run(noisy, noise, setting)[shown], clean, scene.span)
+
+    return climb(settings, quality) if rival.costly else max(settings, key=quality)
 
 
-def gaussian(noisy: np.ndarray, noise: NoiseEstimate, sigma_px: float) -> np.ndarray:
-    """Blur each frame."""
-    reach = int(np.ceil(4 * sigma_px))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
-    kernel = torch.from_numpy(kernel / kernel.sum()).float()
-    frames = torch.from_numpy(noisy.astype(np.float32))[:, None]
-    frames = torch.nn.functional.pad(frames, (reach,) * 4, mode="reflect")
-    rows = torch.nn.functional.conv2d(frames, kernel[None, None, :, None])
-    return torch.nn.functional.conv2d(rows, kernel[None, None, None])[:, 0].numpy()
+def climb(settings: tuple[float, ...], quality: Callable[[float], float]) -> float:
+    """The setting of best quality, reached uphill from the middle one: the best of all where there is one hill."""
+    at = len(settings) // 2
+    known = {at: quality(settings[at])}
+    while True:
+        for near in (at + 1, at - 1):
+            if 0 <= near < len(settings) and near not in known:
+                known[near] = quality(settings[near])
+                if known[near] > known[at]:
+                    break
+        best = max(known, key=known.__getitem__)
+        if best == at:
+            return settings[at]
+        at = best
 
 
-def non_local_means(noisy: np.ndarray, noise: NoiseEstimate, strength: float) -> np.ndarray:
-    """Average patches that look alike (Buades et al. 2005, scikit-image); strength: h in units of the noise."""
-    from skimage.restoration import denoise_nl_means
-
-    settings = dict(patch_size=5, patch_distance=6, h=strength, sigma=1.0, fast_mode=True)
-    return _in_stabilised_domain(noisy, noise.model, lambda frame: denoise_nl_means(frame, **settings))
-
-
-def bm3d(noisy: np.ndarray, noise: NoiseEstimate, sigma: float) -> np.ndarray:
-    """Block matching and collaborative filtering (Dabov et al. 2007, the authors' package, not free for commerce)."""
-    from bm3d import bm3d as block_matching
-
-    def one_frame(frame: np.ndarray) -> np.ndarray:
-        width = float(np.ptp(frame)) or 1.0  # the package is made for images of range 1
-        return block_matching(frame / width, sigma / width) * width
-
-    return _in_stabilised_domain(noisy, noise.model, one_frame)
+def _trial(rival: Rival, scene: EvaluationScene) -> tuple[tuple[slice, ...], slice]:
+    """(what of the run a rival is tried on, which frames of that are looked at)."""
+    middle = len(scene.noisy) // 2
+    if rival.frame_by_frame:
+        return (slice(middle, middle + 1),), slice(None)
+    if rival.reach is not None:
+        halves = (slice(side // 4, side - side // 4) for side in scene.noisy.shape[1:])
+        return (slice(max(0, middle - rival.reach), middle + rival.reach + 1), *halves), slice(None)
+    if not rival.costly:
+        return (slice(None),), scene.judged
+    inner = (slice(max(0, (side - TRIAL_PX) // 2), (side + TRIAL_PX) // 2) for side in scene.noisy.shape[1:])
+    return (slice(None), *inner), scene.judged
 
 
-def causal_recursion(noisy: np.ndarray, noise: NoiseEstimate, _: float) -> np.ndarray:
-    """Our own motion-compensated recursion without its network, from past frames only."""
-    recursion, state, estimates = Recursion(noise_correlation=noise.spatial_correlation), None, []
-    for frame in _stabilised(noisy, noise.model):
-        step, state = recursion.step(frame, state)
-        estimates.append(step.estimate)
-    return noise.model.unstabilise(torch.stack(estimates)).numpy()
-
-
-def recursion_both_ways(noisy: np.ndarray, noise: NoiseEstimate, _: float) -> np.ndarray:
-    """Our own motion-compensated recursion without its network, from past and future."""
-    recursion = Recursion(noise_correlation=noise.spatial_correlation)
-    estimates = [step.estimate for step in recursion.both_ways(_stabilised(noisy, noise.model))]
-    return noise.model.unstabilise(torch.stack(estimates)).numpy()
-
-
-def _stabilised(noisy: np.ndarray, law: PoissonGaussian) -> Iterator[torch.Tensor]:
-    return (law.stabilise(torch.from_numpy(frame.astype(np.float32))) for frame in noisy)
-
-
-def _in_stabilised_domain(
-    noisy: np.ndarray, law: PoissonGaussian, denoise_frame: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    clean = [denoise_frame(frame.numpy().astype(np.float64)) for frame in _stabilised(noisy, law)]
-    return law.unstabilise(torch.from_numpy(np.stack(clean).astype(np.float32))).numpy()
-
-
+NOT_FREE = "its licence allows non-commercial use only, so it is no dependency of FluoroDenoise; it ran here because it is installed."
 RIVALS = (
     Rival("noisy", (0.0,), "", lambda noisy, noise, setting: noisy.astype(np.float32)),
     Rival("recursive filter 0.2", (0.2,), "weight", recursive_filter, frame_by_frame=False),
     Rival("recursive filter, best", (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "weight", recursive_filter, frame_by_frame=False),
+    Rival("NVCA", (1.5, 2.0, 2.5, 3.0, 4.0, 6.0), "sigma", variance_conditioned_average, frame_by_frame=False, reach=REACH),
     Rival("Gaussian", (0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0), "px", gaussian),
+    Rival("wavelet", (0.7, 1.0, 1.4, 2.0, 2.8, 4.0), "sigma", wavelet, needs="skimage"),
+    Rival("total variation", (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.5), "weight", total_variation, needs="skimage"),
     Rival("non-local means", (0.6, 0.8, 1.0, 1.3, 1.7, 2.2), "h", non_local_means, needs="skimage"),
-    Rival("BM3D", (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3), "sigma", bm3d, needs="bm3d"),
+    Rival("multi-frame NLM", (0.45, 0.6, 0.8, 1.1, 1.5, 2.0), "h", multi_frame_nlm, frame_by_frame=False, needs="cv2", reach=REACH),
+    Rival("BM3D", (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3), "sigma", bm3d, needs="bm3d", costly=True, licence=NOT_FREE),
+    Rival("BM4D", (1.0, 1.5, 2.0, 2.7, 3.5), "sigma", bm4d, frame_by_frame=False, needs="bm4d", costly=True, licence=NOT_FREE),
     Rival("our recursion, causal", (0.0,), "", causal_recursion, frame_by_frame=False),
     Rival("our recursion, both ways", (0.0,), "", recursion_both_ways, frame_by_frame=False),
 )

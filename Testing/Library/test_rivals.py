@@ -6,9 +6,12 @@ import pytest
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.errors import InputError
 from FluoroDenoiseLib.evaluation.metrics import psnr
-from FluoroDenoiseLib.evaluation.report import Row, evaluate, left_out, summarise, table, write_report
-from FluoroDenoiseLib.evaluation.rivals import RIVALS, Rival, recursive_filter, timed
+from FluoroDenoiseLib.evaluation.report import evaluate, left_out
+from FluoroDenoiseLib.evaluation.rivals import FEW, RIVALS, Rival, best_setting, climb, recursive_filter, timed
+from FluoroDenoiseLib.evaluation.rows import Row, efficiency_table, read_rows, summarise, table, write_rows
 from FluoroDenoiseLib.evaluation.scenes import EvaluationScene, evaluation_scenes, still_scene
+from FluoroDenoiseLib.evaluation.temporal_filters import variance_conditioned_average
+from FluoroDenoiseLib.evaluation.working_memory import WorkingMemory
 from FluoroDenoiseLib.model_folder import Model
 from FluoroDenoiseLib.noise import NoiseEstimate, PoissonGaussian
 
@@ -30,7 +33,7 @@ def scene():
     return EvaluationScene("wave", 0, noisy, clean, without, near, LAW)
 
 
-@pytest.mark.parametrize("rival", RIVALS[1:], ids=lambda rival: rival.name)
+@pytest.mark.parametrize("rival", [pytest.param(rival, id=rival.name, marks=[pytest.mark.slow] if rival.costly else []) for rival in RIVALS[1:]])
 def test_every_rival_improves_a_still_scene_and_keeps_its_mean(rival, scene):
     if rival.missing:
         pytest.skip(rival.missing)
@@ -90,10 +93,92 @@ def test_the_report_holds_every_row_and_the_means_of_the_seeds(tmp_path):
     summary = summarise(rows)
     assert len(summary) == 1 and summary[0].psnr == 31 and summary[0].psnr_spread == 1 and summary[0].seeds == 2
     assert "31.00 (1.00)" in table(summary) and "nan" not in table(summary)
-    write_report(rows, tmp_path / "new", ["BM3D is left out."])
+    write_rows(rows, tmp_path / "new", ["BM3D is left out."])
     assert "BM3D is left out." in (tmp_path / "new" / "table.md").read_text()
     assert len((tmp_path / "new" / "rows.csv").read_text().splitlines()) == 3
     assert "NaN" not in (tmp_path / "new" / "rows.json").read_text()
+
+
+def test_nvca_averages_what_its_noise_explains_and_nothing_else():
+    law = NoiseEstimate(PoissonGaussian(0.0, 0.0, 1.0), 0.0, 0.0)
+    frames = np.zeros((5, 7, 7), np.float32)
+    frames[2, 3, 3], frames[1, 3, 4], frames[3, 2, 3] = 5.0, 6.5, 8.0  # 1.5 sigma and 3 sigma from the pixel, all else 5
+    filtered = variance_conditioned_average(frames, law, 2.0)
+    assert filtered[2, 3, 3] == pytest.approx((5.0 + 6.5) / 2)
+    assert filtered[2, 0, 0] == 0
+
+
+def test_nvca_expects_more_noise_where_it_is_brighter():
+    law = NoiseEstimate(PoissonGaussian(1.0, 0.0, 0.0), 0.0, 0.0)
+    for grey, kept in ((4.0, False), (100.0, True)):
+        frames = np.full((1, 5, 5), grey, np.float32)
+        frames[0, 2, 3] += 6
+        assert (variance_conditioned_average(frames, law, 1.0)[0, 2, 1] > grey) == kept
+
+
+@pytest.mark.parametrize("best", range(6))
+def test_climbing_finds_the_top_of_one_hill_without_trying_all(best):
+    tried = []
+    assert climb((1.0, 2.0, 3.0, 4.0, 5.0, 6.0), lambda setting: tried.append(setting) or -abs(setting - 1 - best)) == best + 1
+    assert len(tried) == len(set(tried)) <= 6 and (best != 3 or len(tried) == 3)
+
+
+def test_a_costly_rival_is_judged_on_few_frames_in_the_middle(scene):
+    sizes = []
+    costly = Rival("slow", (1.0, 2.0, 3.0), "", lambda noisy, noise, _: sizes.append(noisy.shape) or noisy, costly=True)
+    row = next(evaluate([], [scene], CPU, rivals=[costly]))
+    assert row.frames == FEW and sizes[-1][0] == FEW and all(size[0] == 1 for size in sizes[:-1])
+
+
+def test_a_rival_with_a_window_is_tried_on_the_middle_of_few_frames(scene):
+    seen = []
+    windowed = Rival("window", (1.0, 2.0), "", lambda noisy, noise, _: seen.append(noisy.shape) or noisy, frame_by_frame=False, reach=1)
+    assert best_setting(windowed, scene, LAW) in windowed.settings and seen == [(3, 24, 24)] * 2
+
+
+def test_without_a_truth_only_niqe_is_told_and_rivals_take_their_middle_setting():
+    noisy = np.random.default_rng(0).normal(100, 10, (3, 70, 70))
+    unknown = EvaluationScene("clinic", 0, noisy, None, None, np.zeros(noisy.shape, bool), None)
+    rival = Rival("recursive", (0.1, 0.3, 0.6), "weight", recursive_filter, frame_by_frame=False)
+    row = next(evaluate([], [unknown], CPU, rivals=[rival]))
+    assert row.setting == "0.3 weight" and math.isnan(row.psnr) and row.niqe > 0
+    assert "clinic" in table(summarise([row])) and "nan" not in table(summarise([row]))
+
+
+def test_efficiency_is_the_share_of_what_the_oracle_reaches():
+    known = dict(setting="", psnr_near=1.0, contrast=1.0, ssim=1.0, cpu_s=0.1, sigma_ratio=1.0, frames=16)
+    rows = [Row("reference", 0, "ours", psnr=37.0, psnr_late=38.0, **known),
+            Row("reference", 0, "oracle, past frames, tool known", psnr=41.0, psnr_late=41.0, **known),
+            Row("reference", 0, "oracle, all frames, tool known", psnr=40.0, psnr_late=42.0, **known)]
+    ours, past, best = summarise(rows)
+    assert ours.efficiency == pytest.approx(10**-0.3) and ours.efficiency_causal == pytest.approx(10**-0.3)
+    assert best.efficiency == past.efficiency_causal == 1 and math.isnan(past.efficiency)
+    assert "0.50" in efficiency_table([ours, past, best])
+
+
+def test_what_was_not_measured_takes_no_column():
+    row = Row("still", 0, "ours", "", 30.0, math.nan, math.nan, 0.9, 0.1, 1.0)
+    assert "near tool" not in table(summarise([row])) and "SSIM" in table(summarise([row]))
+
+
+def test_working_memory_is_what_a_computation_holds_at_most():
+    with WorkingMemory() as memory:
+        np.ones(10_000_000).sum()
+    if math.isnan(memory.peak_mb):
+        pytest.skip("this system does not count the peak of a process")
+    assert 75 < memory.peak_mb < 200
+    with WorkingMemory() as memory:
+        pass
+    assert memory.peak_mb < 20
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    rows = [Row("q8", 0, "ours", "", 30.0, math.nan, math.nan, 0.9, 0.1, 1.0, weights="abc")]
+    write_rows(rows, tmp_path)
+    assert str(read_rows(tmp_path)) == str(rows) and read_rows(tmp_path / "none") == []
+    (tmp_path / "rows.json").write_text('[{"what": 1}]')
+    with pytest.raises(InputError, match="rows.json"):
+        read_rows(tmp_path)
 
 
 def test_simulated_scenes_can_be_made_again():
