@@ -28,13 +28,22 @@ def check_targets(source: Path, target: Path, compare: Path | None = None, resid
     """Raise UsageError, InputError or OutputError unless these files can be made from `source`; reads none of them."""
     if not source.exists():
         raise InputError(f"{source} does not exist; check the name.")
-    for path in filter(None, (target, compare, residual)):
-        _check_file(path, source, overwrite)
-    if len({path.resolve() for path in filter(None, (target, compare, residual))}) < 1 + bool(compare) + bool(residual):
-        raise UsageError("OUT, --compare and --residual must be different files.")
+    if not (source.is_file() or source.is_dir()):
+        raise InputError(f"{source} is no file but a device or a pipe; save the run as a file first.")
+    _check_file(target, source, overwrite)
     kind = kind_of(source)
     if kind_of(target) != kind or kind == "dicom" and _dicom_ending(target) not in DICOM_ENDINGS:
         raise UsageError(f"{target.name} must be of the same kind as {source.name}; end its name in {ENDINGS[kind]}.")
+    check_extras(source, target, compare, residual, overwrite)
+
+
+def check_extras(source: Path, target: Path, compare: Path | None, residual: Path | None, overwrite: bool) -> None:
+    """Raise UsageError or OutputError unless the picture and the residual can be made beside `target`."""
+    extras = list(filter(None, (compare, residual)))
+    for path in extras:
+        _check_file(path, source, overwrite)
+    if len({path.resolve() for path in (target, *extras)}) < 1 + len(extras):
+        raise UsageError("OUT, --compare and --residual must be different files.")
     if compare is not None and compare.suffix.lower() != ".png":
         raise UsageError(f"The comparison {compare.name} must end in .png; rename it.")
     if residual is not None and residual.suffix not in (".npy", ".nrrd"):
@@ -51,6 +60,8 @@ def _check_file(path: Path, source: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} is the input itself, which is never changed; choose another name.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file in it.")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe, which a file must not replace; choose another name.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; choose another name, or add --overwrite.")
     check_folder(path.parent)
@@ -104,4 +115,9 @@ def residual_writer(path: Path, run: FluoroRun) -> Iterator[Callable[[np.ndarray
             np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         else:
             file.write(nrrd_header.encode())
-        yield lambda residual: file.write(np.ascontiguousarray(residual, "<f4").tobytes())
+
+        def append(frame: np.ndarray) -> None:
+            file.write(np.ascontiguousarray(frame, "<f4").tobytes())
+            file.flush()  # a full disk is met while the run can still be given up
+
+        yield append

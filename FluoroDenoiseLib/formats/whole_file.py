@@ -37,8 +37,10 @@ def whole_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
             raise OutputError(f"{path.name} cannot be written: its folder {path.parent.name} does not exist; make it first.")
         if path.is_dir():
             raise OutputError(f"{path.name} is a folder; give the name of a file.")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path.name} is a device or a pipe, which a file must not replace; choose another name.")
         _sweep(path.parent, temporary)
-        lock = _claim(temporary)
+        lock = claim(temporary)
         if lock is None:
             raise OutputError(f"{path.name} is being written by another run at this moment; choose another name or wait.")
         _require_free(path, overwrite)
@@ -47,23 +49,25 @@ def whole_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
         settle(temporary)
         _require_free(path, overwrite)
         if fcntl is None:
-            lock = _release(lock)
+            lock = release(lock)
         os.replace(temporary, path)
         if os.name == "posix":
             _flush(path.parent, os.O_RDONLY)
     except BaseException as error:
         if lock is not None:
             if fcntl is None:
-                lock = _release(lock)
+                lock = release(lock)
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        elif isinstance(error, KeyboardInterrupt):  # it may have come between the making of the file and its noting
+            _discard(temporary)
         if not isinstance(error, OSError) or isinstance(error, FluoroDenoiseError):
             raise
         reason = error.strerror or type(error).__name__
         # The original error names the folder, which may be a patient's: it is not shown.
         raise OutputError(f"{path.name} could not be written ({reason}); nothing was changed there.") from None
     finally:
-        _release(lock)
+        release(lock)
 
 
 def settle(path: Path) -> None:
@@ -82,31 +86,41 @@ def _require_free(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path.name} exists already; choose another name, or allow to overwrite it.")
 
 
-def _claim(temporary: Path) -> int | None:
+def claim(temporary: Path) -> int | None:
     """An open handle that holds the temporary until it is closed, by the end of the process at the latest; None if
     another process holds it."""
     if fcntl is None:
         try:
             temporary.unlink(missing_ok=True)
-        except PermissionError:
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except (PermissionError, FileExistsError):
             return None
-        return os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
     while True:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        handle, held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666), None
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError:  # a file system without locks
-            return handle
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(temporary)):
-                return handle
-        os.close(handle)  # its holder renamed or removed it between our opening and our locking
+            held = _held(handle, temporary)
+        finally:
+            if not held:
+                os.close(handle)
+        if held is not None:
+            return handle if held else None
 
 
-def _release(lock: int | None) -> None:
+def _held(handle: int, temporary: Path) -> bool | None:
+    """Whether this handle now holds the file, or another process does; None if there is another file by now, or none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), os.stat(temporary)):
+            return True
+    return None  # its holder renamed or removed it between our opening and our locking
+
+
+def release(lock: int | None) -> None:
     if lock is not None:
         os.close(lock)
 
@@ -117,14 +131,20 @@ def _sweep(folder: Path, ours: Path) -> None:
         return
     _swept.add(folder)
     for left in folder.glob(ASIDE.format("*")):
-        with suppress(OSError):
-            handle = None if left == ours else os.open(left, os.O_RDWR)
-            try:
-                if handle is not None:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    left.unlink()
-            finally:
-                _release(handle)
+        if left != ours:
+            _discard(left)
+
+
+def _discard(temporary: Path) -> None:
+    """Remove a file aside unless another process holds it."""
+    with suppress(OSError):
+        handle = os.open(temporary, os.O_RDWR)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink()
+        finally:
+            release(handle)
 
 
 def _flush(path: Path, flags: int) -> None:

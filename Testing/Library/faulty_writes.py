@@ -1,7 +1,7 @@
 """Writes that go wrong, each in a process of its own: killed, without room, without permission, several at once.
 
 Run as a program: faulty_writes.py MODE SOURCE TARGET COUNT, with the package on PYTHONPATH. It imports once, forks for
-each attempt, and prints what it saw as JSON.
+each attempt, and prints what it saw as JSON. faulty_commands.py does the same with whole commands.
 """
 
 import json
@@ -22,17 +22,19 @@ PROVENANCE = Provenance("0.1.0", "fast", "ab" * 32, 1.0, "preset fast")
 
 
 def attempt(work):
-    """Fork a process that does `work` after saying that it begins; its number."""
+    """Fork a process that does `work` after saying that it begins; its number. It ends with the code that `work` gives."""
     begun, begins = os.pipe()
     number = os.fork()
     if not number:
         code = 1
         try:
             os.write(begins, b"!")
-            work()
-            code = 0
+            given = work()
+            code = given if isinstance(given, int) else 0
         except OutputError:
             code = 8
+        except KeyboardInterrupt:
+            code = 9
         finally:
             os._exit(code)
     os.read(begun, 1)
@@ -54,14 +56,17 @@ def left_aside(target):
 
 
 def killed(run, target, count):
-    """Kill writes at random moments until `count` were hit; every other one begins without an older file."""
+    """Kill writes at random moments until `count` were hit."""
     frames = np.stack(list(run.frames))
     results = [frames, frames // 2, frames // 3]
-    known = [result.tobytes() for result in results]
+    kill(lambda which: write_run(target, iter(results[which]), run, PROVENANCE), [result.tobytes() for result in results], target, count)
 
-    def write(which):
-        write_run(target, iter(results[which]), run, PROVENANCE)
 
+def kill(write, known, target, count):
+    """Kill write(0), write(1) or write(2), which make files with these pixels, at random moments until `count` were hit.
+
+    Every other one begins without an older file.
+    """
     times = []
     for _ in range(3):
         begin = time.monotonic()
@@ -69,14 +74,15 @@ def killed(run, target, count):
         times.append(time.monotonic() - begin)
     random.seed(0)
     seen = {"killed": 0, "finished": 0, "old": 0, "new": 0, "absent": 0, "broken": 0, "left aside": 0, "seconds of a write": round(sorted(times)[1], 4)}
-    before = known[0]
+    older = target.read_bytes()
     for number in range(10 * count):
         if seen["killed"] == count:
             break
+        target.unlink(missing_ok=True)
         if number % 2:
-            target.unlink(missing_ok=True)
-            before = None
-        which = 1 + number % 2
+            target.write_bytes(older)
+        before = known[0] if number % 2 else None
+        which = 1 + number // 2 % 2
         process = attempt(lambda: write(which))
         time.sleep(random.uniform(0, min(times)))
         os.kill(process, signal.SIGKILL)
@@ -89,7 +95,6 @@ def killed(run, target, count):
             now = b"broken"
         state = "broken" if now not in (before, known[which]) else "absent" if now is None else "old" if now == before else "new"
         seen[state] += 1
-        before = now
     assert outcome(attempt(lambda: write(0))) == 0
     seen["swept"] = left_aside(target) == []
     print(json.dumps(seen))
