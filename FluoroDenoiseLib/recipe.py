@@ -54,6 +54,7 @@ class PretrainRecipe(TrainingRecipe):
 
     radius: neighbouring frames on each side, unaligned. guides: the recursion's predictions that go in beside them,
     "causal" (from the past) or "both" (past and future). widths: channels at 1/2, 1/4, 1/8 ... of the resolution.
+    turned: once trained, restore every picture upright and lying on its side, and take the mean: twice the time.
     tool_weight: how much more an error on a fully visible tool costs than one on anatomy; a plain mean over pixels
     rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool.
     """
@@ -63,6 +64,7 @@ class PretrainRecipe(TrainingRecipe):
     guides: str = "both"
     widths: tuple[int, ...] = (48, 96, 144)
     blocks: int = 2
+    turned: bool = False
     steps: int = 12_000
     batch: int = 12
     patch: int = 128
@@ -145,6 +147,7 @@ class UnsupervisedRecipe(TrainingRecipe):
     guides: str = "both"
     widths: tuple[int, ...] = (48, 96, 144)
     blocks: int = 2
+    turned: bool = False
     patch: int = 128
     risk: str = "sure"
     perturbation: float = 0.1
@@ -160,16 +163,87 @@ class UnsupervisedRecipe(TrainingRecipe):
             raise ModelError(f"Recipe field 'perturbation' is {self.perturbation} but must lie in (0, 1]; correct it in the recipe.")
 
 
-Recipe = PretrainRecipe | TeacherRecipe | StudentRecipe | UnsupervisedRecipe
+@dataclass(frozen=True)
+class CtSlicesRecipe(TrainingRecipe):
+    """The refiner on the slices of CT volumes, whose neighbours take the place of frames.
+
+    learn: from "truth" (the volumes are taken for noise-free, and noise of tomography at every dose is put in), "sure"
+    (Stein's estimate on noisy volumes) or "neighbours" (the noisy slice next to those the network sees, where alike).
+    radius: neighbouring slices on each side; with 0 each slice is alone. perturbation: as of UnsupervisedRecipe.
+    drawn_share: part of the clips of "truth" with discs, vessels and blobs drawn in; thing_weight: how much more an error on
+    them costs than one elsewhere, where they stand out of the noise, since a plain mean rewards fading what is small.
+    """
+
+    name: str = "ct"
+    learn: str = "truth"
+    radius: int = 1
+    widths: tuple[int, ...] = (32, 64, 96)
+    blocks: int = 2
+    patch: int = 96
+    perturbation: float = 0.1
+    drawn_share: float = 0.5
+    thing_weight: float = 0.0
+    kind: str = "ct-slices"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learn not in ("truth", "sure", "neighbours"):
+            raise ModelError(f"Recipe field 'learn' is {self.learn!r} but must be \"truth\", \"sure\" or \"neighbours\"; correct it.")
+        for name in ("radius", "thing_weight"):
+            if getattr(self, name) < 0:
+                raise ModelError(f"Recipe field {name!r} is {getattr(self, name)} but must be 0 or more; correct it in the recipe.")
+        if not 0 < self.perturbation <= 1:
+            raise ModelError(f"Recipe field 'perturbation' is {self.perturbation} but must lie in (0, 1]; correct it in the recipe.")
+
+
+@dataclass(frozen=True)
+class CtCycleRecipe(TrainingRecipe):
+    """Unpaired training on low-dose and normal-dose slices of different patients, after Pu et al. (arXiv 2605.00793).
+
+    width, blocks, norm: of both generators. adversarial, cycle, identity, perceptual: weights of the terms. pool:
+    earlier fakes that the discriminators are shown. flat_share: part of the steps before the learning rate falls linearly
+    to 0. critic_width, feature_width: of discriminators and features.
+    """
+
+    name: str = "ct-cycle"
+    width: int = 64
+    blocks: int = 6
+    norm: str = "instance"
+    adversarial: float = 1.0
+    cycle: float = 10.0
+    identity: float = 5.0
+    perceptual: float = 0.1
+    pool: int = 50
+    flat_share: float = 0.5
+    critic_width: int = 64
+    feature_width: int = 32
+    patch: int = 128
+    batch: int = 4
+    warmup_steps: int = 1
+    kind: str = "ct-cycle"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in ("instance", "none"):
+            raise ModelError(f"Recipe field 'norm' is {self.norm!r} but must be \"instance\" or \"none\"; correct it in the recipe.")
+        if min(self.adversarial, self.cycle, self.identity, self.perceptual) < 0 or not 0 <= self.flat_share <= 1:
+            raise ModelError("The weights of a cycle are 0 or more and 'flat_share' lies in [0, 1]; correct the recipe.")
+        for name in ("width", "blocks", "pool", "critic_width", "feature_width"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"Recipe field {name!r} is {getattr(self, name)} but must be 1 or more; correct it in the recipe.")
+
+
+Recipe = PretrainRecipe | TeacherRecipe | StudentRecipe | UnsupervisedRecipe | CtSlicesRecipe | CtCycleRecipe
 KINDS: dict[str, type] = {
     "pretrain": PretrainRecipe, "teacher": TeacherRecipe, "student": StudentRecipe, "unsupervised": UnsupervisedRecipe,
+    "ct-slices": CtSlicesRecipe, "ct-cycle": CtCycleRecipe,
 }
 
 
 def recipe_from_dict(values: dict) -> Recipe:
     """The recipe that `values` states. ModelError for an unknown kind, an unknown field or a value of another type."""
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ModelError(f'Recipe kind {kind!r} is unknown; write "kind": one of {", ".join(KINDS)}.')
     recipe_type = KINDS[kind]
     defaults = {field.name: field.default for field in fields(recipe_type)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import tempfile
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from typing import Callable, Iterator, Sequence
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.errors import ResourceError, UnsupportedError
 from FluoroDenoiseLib.fluoro_run import FluoroRun
+from FluoroDenoiseLib.formats.whole_folder import whole_folder
 from FluoroDenoiseLib.model_folder import Model, build_network, load_model, save_model
 from FluoroDenoiseLib.recipe import PretrainRecipe, UnsupervisedRecipe, recipe_from_dict
 from FluoroDenoiseLib.training.excerpts import excerpts, faster, seconds_a_frame
@@ -85,8 +85,9 @@ class Adaptation:
 
     def __iter__(self) -> Iterator[Progress]:
         self.began = time.monotonic()
-        aside = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
-        try:
+        with whole_folder(self.folder, is_model) as ready:
+            aside = ready / "training"
+            aside.mkdir()
             understood, doubts = self._understood()
             if understood:
                 yield from self._learn(understood, aside)
@@ -94,9 +95,10 @@ class Adaptation:
                 raise UnsupportedError(f"A network cannot learn from these runs alone, since {doubts[0]}; adapt a shipped model instead.")
             else:
                 self._keep_old(aside, None, f"The weights stay as they were, since {doubts[0]}, so what is noise cannot be told.")
-            _put(aside, self.folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            for name in KEPT_FILES:
+                if (aside / name).exists():
+                    (aside / name).rename(ready / name)
+            shutil.rmtree(aside)
 
     def _understood(self) -> tuple[list[Understood], list[str]]:
         """What there is time to prepare of the runs whose noise is understood, and the doubts about the others."""
@@ -131,7 +133,7 @@ class Adaptation:
         self._decide(Comparison.of(before, objective.tile_risks(new.restorer.restorer)), new, bank, aside)
 
     def _recipe(self, steps: int) -> UnsupervisedRecipe:
-        shape = {name: getattr(self.recipe, name) for name in ("radius", "guides", "widths", "blocks")}
+        shape = {name: getattr(self.recipe, name) for name in ("radius", "guides", "widths", "blocks", "turned")}
         settings = FROM_NOTHING if self.bare else FINE_TUNING
         return UnsupervisedRecipe(
             name="own" if self.bare else f"{self.start.name} adapted"[:60], **shape, **settings, steps=steps,
@@ -201,14 +203,6 @@ def _timed(work: Callable):
     return result, time.monotonic() - began
 
 
-def _put(aside: Path, folder: Path) -> None:
-    """Make `folder` of the finished files, in place of what is there."""
-    ready = aside / "ready"
-    ready.mkdir()
-    for name in KEPT_FILES:
-        if (aside / name).exists():
-            (aside / name).rename(ready / name)
-    ready.chmod(0o755)
-    if folder.exists():
-        folder.rename(aside / "before")
-    ready.rename(folder)
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model, which may be replaced by another if that was asked for."""
+    return (folder / "model.json").is_file()

@@ -33,3 +33,15 @@ def test_an_offset_of_the_input_is_an_offset_of_the_output():
 def test_unknown_guides_are_refused():
     with pytest.raises(ValueError, match="causal"):
         RefinerUNet(1, "sideways", (8, 8), 1)
+
+
+def test_turned_it_does_not_matter_on_which_side_a_picture_lies():
+    torch.manual_seed(0)
+    network = RefinerUNet(1, "both", (8, 8), 1, turned=True)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    windows, predictions = inputs("both")
+    training = network(windows, predictions)
+    mean = network.eval()(windows, predictions)
+    torch.testing.assert_close(network(windows.mT, predictions.mT).mT, mean)
+    torch.testing.assert_close(2 * mean - training, network.train()(windows.mT, predictions.mT).mT)
+    assert (mean - training).abs().max() > 1e-3
