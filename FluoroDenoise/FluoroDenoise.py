@@ -51,10 +51,11 @@ class Preset(enum.Enum):
 
     QUALITY = "quality"
     FAST = "fast"
+    CT = "ct"
     OWN = "own"
 
     def label(self):
-        return {Preset.QUALITY: _("Quality"), Preset.FAST: _("Fast"), Preset.OWN: _("Own model")}[self]
+        return {Preset.QUALITY: _("Quality"), Preset.FAST: _("Fast"), Preset.CT: _("CT volume"), Preset.OWN: _("Own model")}[self]
 
 
 class VolumeKind(enum.Enum):
@@ -223,7 +224,7 @@ class FluoroDenoiseLogic(ScriptedLoadableModuleLogic):
             clean = logic.process(run, preset="fast", strength=0.8)
             job = logic.process(run, waitForCompletion=False); print(job.text); job.cancel()
 
-        preset: "quality", "fast" or the folder of a model. outputNode: replaced as a whole when the result is complete;
+        preset: "quality" or "fast" for runs, "ct" for CT volumes, or the folder of a model. outputNode: replaced as a whole when the result is complete;
         a new node by default. device: "auto", "cpu", "cuda:0" and so on. firstFrame, lastFrame: both included.
         kind: "slices" (frames) or "volume" (as of a CT), where the input is a volume and its header misleads.
         """

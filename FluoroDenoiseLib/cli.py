@@ -12,26 +12,23 @@ import json
 import os
 import signal
 import sys
-import traceback
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Sequence
 
 from FluoroDenoiseLib.cli_arguments import make_parser
+from FluoroDenoiseLib.console import complain, say, values_kept_in
 
 if TYPE_CHECKING:
     import argparse
-
-PACKAGE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = make_parser().parse_args(arguments)
-    warnings.showwarning = show_own_warning
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return COMMANDS[options.command](options)
+        with values_kept_in():
+            return COMMANDS[options.command](options)
     except (Exception, KeyboardInterrupt) as error:
         return complain(error)
     finally:
@@ -39,41 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("", end="")
 
 
-def complain(error: BaseException, name: str = "fluorodenoise") -> int:
-    """Print what went wrong as one sentence and return its exit code."""
-    from FluoroDenoiseLib.jobs import explain
-
-    exit_code, sentence = explain(error)
-    if os.environ.get("FLUORODENOISE_TRACEBACK") == "1":
-        traceback.print_exception(error)
-    print(f"{name}: {sentence}", file=sys.stderr)
-    return exit_code
-
-
-def say(text: str, end: str = "\n") -> None:
-    """Print for whoever listens; work goes on when nobody does any more (`fluorodenoise ... | head -1`)."""
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def show_own_warning(message: Warning | str, category: type, filename: str, *_: object) -> None:
-    """Print our own warnings as a line; others stay silent, since pydicom's repeat names and dates of patients."""
-    if Path(filename).is_relative_to(PACKAGE):
-        print(f"note: {message}", file=sys.stderr)
-
-
 def denoise(options: argparse.Namespace) -> int:
-    """Denoise one file, or all runs of a folder, of which a bad one does not stop the others."""
+    """Denoise one file, or all runs of a folder, of which a bad one does not stop the others; CT where the model is for CT."""
     from FluoroDenoiseLib import jobs
+    from FluoroDenoiseLib.ct_jobs import is_for_ct
     from FluoroDenoiseLib.noise import PoissonGaussian
     from FluoroDenoiseLib.targets import check_targets
 
     settings = jobs.DenoiseSettings(
         options.model or options.preset, options.device, options.precision, options.strength,
         PoissonGaussian(*options.noise) if options.noise else None, options.tile)
+    if is_for_ct(settings.model):
+        from FluoroDenoiseLib import cli_ct
+
+        return cli_ct.denoise(options, settings)
     if options.source.is_dir():
+        from FluoroDenoiseLib.cli_archive import denoise_folder
+
         return denoise_folder(options, settings)
     check_targets(options.source, options.target, options.compare, options.residual, options.overwrite)
     model, compute = jobs.load(settings)
@@ -83,34 +62,6 @@ def denoise(options: argparse.Namespace) -> int:
         if extra:
             say(f"{extra}: written")
     return 0
-
-
-def denoise_folder(options: argparse.Namespace, settings) -> int:
-    """Denoise every run below a folder to the same place below another; returns the code of the first failure."""
-    from FluoroDenoiseLib import jobs
-    from FluoroDenoiseLib.folders import denoise_each, runs_below
-    from FluoroDenoiseLib.targets import UsageError
-
-    if options.compare or options.residual:
-        raise UsageError("--compare and --residual are for one run; denoise that file alone to get them.")
-    runs = runs_below(options.source, options.target)
-    model, compute = jobs.load(settings)
-
-    def denoise(source: Path, target: Path) -> None:
-        denoise_one(source, target, model, compute, settings, options.overwrite)
-
-    states: list[str] = []
-    failures: dict[Path, int] = {}
-    for outcome in denoise_each(runs, options.source, options.target, denoise, options.overwrite):
-        states.append(outcome.state)
-        if outcome.error is not None:
-            failures[outcome.source] = complain(outcome.error)
-    skipped = states.count("there")
-    there = f", {skipped} were there already (--overwrite does them again)" if skipped else ""
-    say(f"{options.target}: {states.count('done')} of {len(runs)} runs denoised{there}, {len(failures)} failed")
-    for source, exit_code in failures.items():
-        say(f"  failed with code {exit_code}: {source.relative_to(options.source)}")
-    return next(iter(failures.values()), 0)
 
 
 def denoise_one(source: Path, target: Path, model, compute, settings, overwrite: bool, **targets: object) -> None:
@@ -204,57 +155,33 @@ def simulate_one(options: argparse.Namespace, fixed: dict, ct: tuple | None) -> 
 
 def simulate_folder(options: argparse.Namespace, fixed: dict, ct: tuple | None) -> int:
     """Runs are made in a fixed order, so what an interrupted start has made need not be made again."""
+    from FluoroDenoiseLib.formats.held_folder import held_folder
     from FluoroDenoiseLib.simulate import save_simulated
     from FluoroDenoiseLib.targets import make_folder
     from FluoroDenoiseLib.training.scenes import training_runs
     from tqdm import tqdm
 
     make_folder(options.target)
-    folders = [options.target / f"run_{options.seed:03d}_{index:05d}" for index in range(options.count)]
-    there = len(list(itertools.takewhile(Path.exists, folders)))
-    runs = training_runs(options.count - there, options.seed, ct, there, **fixed)
-    for folder, run in zip(folders[there:], tqdm(runs, total=options.count - there, unit=" runs", disable=None)):
-        if not folder.exists():
-            save_simulated(run, folder)
+    with held_folder(options.target):
+        folders = [options.target / f"run_{options.seed:03d}_{index:05d}" for index in range(options.count)]
+        there = len(list(itertools.takewhile(Path.exists, folders)))
+        runs = training_runs(options.count - there, options.seed, ct, there, **fixed)
+        for folder, run in zip(folders[there:], tqdm(runs, total=options.count - there, unit=" runs", disable=None)):
+            if not folder.exists():
+                save_simulated(run, folder)
     before = f", {there} were there already" if there else ""
     say(f"{options.target}: {options.count - there} runs simulated{before}, each with its truth")
     return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Measure presets and rivals, each scene's rows as they are done, the table at the end."""
-    from FluoroDenoiseLib.compute import choose
-    from FluoroDenoiseLib.evaluation import report
-    from FluoroDenoiseLib.evaluation.scenes import SCENES, evaluation_scenes, still_scene
-    from FluoroDenoiseLib.formats import read_run
-    from FluoroDenoiseLib.model_folder import load_model
-    from FluoroDenoiseLib.simulated_files import read_ct
-    from FluoroDenoiseLib.targets import make_folder
-    import numpy as np
+    if options.safety:
+        from FluoroDenoiseLib import cli_safety
 
-    if options.out:
-        make_folder(options.out)
-    compute = choose(options.device, options.precision)
-    models = [load_model(name, compute) for name in options.presets]
-    ct = read_ct(options.ct) if options.ct else None
-    names = SCENES if options.scenes is None else options.scenes
-    scenes = evaluation_scenes(names, options.seeds, options.size, options.frames, ct)
-    if options.still:
-        run, truth = (np.stack(list(read_run(path).frames)) for path in options.still)
-        scenes = itertools.chain(scenes, [still_scene(run, truth.mean(0))])
-    rows = []
-    for row in report.evaluate(models, scenes, compute, options.noise):
-        rows.append(row)
-        say(f"{row.scene} {row.seed}: {row.method} {row.setting}: {row.psnr:.2f} dB, {row.cpu_s:.3g} CPU seconds a frame")
-    remarks = (*report.left_out(), f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
-    say("")
-    say(report.table(report.summarise(rows)))
-    for remark in remarks:
-        say(remark)
-    if options.out:
-        report.write_report(rows, options.out, remarks)
-        say(f"{options.out}: table.md, rows.csv and rows.json are written")
-    return 0
+        return cli_safety.report(options, say)
+    from FluoroDenoiseLib import cli_evaluate
+
+    return cli_evaluate.evaluate(options, say)
 
 
 def train(options: argparse.Namespace) -> int:
@@ -274,7 +201,7 @@ def train(options: argparse.Namespace) -> int:
                bar_format="{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {elapsed}{postfix}")
     with bar:
         for progress in train_recipe(recipe, options.runs, options.out, start=options.start, device=options.device,
-                                     teacher=options.teacher):
+                                     teacher=options.teacher, normal=options.normal):
             risk = {} if progress.risk is None else {"risk": progress.risk}
             numbers = {name: f"{value:.4g}" for name, value in {**risk, **progress.losses}.items()}
             left = tqdm.format_interval(progress.remaining_s)
@@ -291,10 +218,12 @@ def train(options: argparse.Namespace) -> int:
 def adapt(options: argparse.Namespace) -> int:
     """Adapt a model, with a progress bar of the time; says at the end which weights are kept and why."""
     from FluoroDenoiseLib.jobs import DenoiseSettings, adapt_model
+    from FluoroDenoiseLib.model_safety import judge_adapted, reserve_time
     from tqdm import tqdm
 
     settings = DenoiseSettings(options.model, options.device, options.precision)
     job = adapt_model(options.sources, options.out, settings, options.minutes, options.bare, options.overwrite)
+    judged = not options.no_safety and reserve_time(job)
     say(f"{options.out}: adapting {options.model} to {len(job.runs)} runs for {options.minutes:g} minutes, some of it to prepare them")
     bar, shown = tqdm(unit=" steps", disable=None), None
     with bar:
@@ -307,6 +236,8 @@ def adapt(options: argparse.Namespace) -> int:
             shown = progress.risk
             bar.update(progress.step - bar.n)
     say(f"{options.out}: {job.outcome.sentence}")
+    if not options.no_safety:
+        say(f"  {judge_adapted(options.out, job.compute, judged)}")
     say(f"  {job.outcome.frames} frames, {job.outcome.steps} steps, {job.outcome.seconds:.0f} s; use it with --model {options.out}")
     return 0
 
@@ -331,4 +262,35 @@ def ablate(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"adapt": adapt, "denoise": denoise, "probe": probe, "simulate": simulate, "train": train, "evaluate": evaluate, "ablate": ablate}
+def benchmark(options: argparse.Namespace) -> int:
+    from FluoroDenoiseLib import cli_benchmark
+
+    return cli_benchmark.benchmark(options, say)
+
+
+def readers(options: argparse.Namespace) -> int:
+    from FluoroDenoiseLib.cli_readers import make_page
+
+    return make_page(options, say)
+
+
+def readers_join(options: argparse.Namespace) -> int:
+    from FluoroDenoiseLib.cli_readers import join_answers
+
+    return join_answers(options, say)
+
+
+def simulate_ct(options: argparse.Namespace) -> int:
+    from FluoroDenoiseLib.cli_ct_measures import simulate_ct as simulate_volume
+
+    return simulate_volume(options)
+
+
+def evaluate_ct(options: argparse.Namespace) -> int:
+    from FluoroDenoiseLib.cli_ct_measures import evaluate_ct as evaluate_volumes
+
+    return evaluate_volumes(options)
+
+
+COMMANDS = {"adapt": adapt, "denoise": denoise, "probe": probe, "simulate": simulate, "train": train, "evaluate": evaluate, "ablate": ablate,
+            "simulate-ct": simulate_ct, "evaluate-ct": evaluate_ct, "benchmark": benchmark, "readers": readers, "readers-join": readers_join}

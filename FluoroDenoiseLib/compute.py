@@ -75,6 +75,15 @@ class Compute:
         free, _ = torch.cuda.mem_get_info(self.torch_device)
         return free + torch.cuda.memory_reserved(self.torch_device) - torch.cuda.memory_allocated(self.torch_device)
 
+    def renew_peak_memory(self) -> None:
+        """Count the peak of a GPU's memory from here on."""
+        if self.is_gpu:
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
+
+    def peak_memory_bytes(self) -> int:
+        """The most that tensors held on a GPU since then; 0 on the CPU, where torch does not count."""
+        return torch.cuda.max_memory_allocated(self.torch_device) if self.is_gpu else 0
+
     def synchronize(self) -> None:
         """Return when everything queued on the device is done, so that a clock read next measures it."""
         if self.is_gpu:

@@ -8,7 +8,9 @@ numbers come out either way, because a frame is only ever restored from its own 
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
+from dataclasses import replace
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute, choose
+from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.noise import NoiseEstimate, estimate_noise
 from FluoroDenoiseLib.recursion import BothWaysRecursion, Recursion
 from FluoroDenoiseLib.tiling import Restorer
@@ -114,12 +117,21 @@ class FrameDenoiser:
             ]
         )
         guides = None if self.restorer.guides == "none" else torch.stack([at(centre).guides for centre in centres])
+        clean = self.noise.model.unstabilise(self._finite_estimate(windows, guides, centres[0]))
+        return [mixed(at(centre).stored, one, self.strength) for centre, one in zip(centres, clean)]
+
+    def _finite_estimate(self, windows: Tensor, guides: Tensor | None, frame: int) -> Tensor:
+        """What the restorer gives, float32, [B, H, W]. Half precision that overflows is left for good, which is said."""
         with self.compute.autocast():
             estimate = self.restorer(windows, guides).float()
-        if not torch.isfinite(estimate).all():
-            raise RuntimeError(f"The network gave numbers that are not finite at frame {centres[0]}; use --precision float32.")
-        clean = self.noise.model.unstabilise(estimate)
-        return [mixed(at(centre).stored, one, self.strength) for centre, one in zip(centres, clean)]
+        if torch.isfinite(estimate).all():
+            return estimate
+        if self.compute.precision == "float32":
+            raise ModelError(f"The network gives numbers that are not finite at frame {frame}; choose another model, or train it again.")
+        warnings.warn(f"The network gives numbers that are not finite at frame {frame} in {self.compute.precision}; it goes on "
+                      "in float32, which is slower.", stacklevel=2)
+        self.compute = replace(self.compute, precision="float32")
+        return self._finite_estimate(windows, guides, frame)
 
 
 def mixed(stored: Tensor, clean: Tensor, strength: float) -> Tensor:

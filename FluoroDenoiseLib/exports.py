@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 from FluoroDenoiseLib.errors import InputError, OutputError, UnsupportedError
 from FluoroDenoiseLib.fluoro_run import ASSUMED_FRAME_TIME_S, FluoroRun
 from FluoroDenoiseLib.formats import Provenance, WriteReport, frame_range, kind_of, read_run, write_run, write_without_source
+from FluoroDenoiseLib.formats.whole_folder import whole_folder
 from FluoroDenoiseLib.targets import UsageError, check_folder
 
 BITS = (8, 10, 12, 16)  # that an XA object may store
 BLOCK = 8  # pixels; averages of so many squared hold almost no noise
+NUMBERED = re.compile(r"\d{5,}\.dcm")  # the files of a folder that we may replace
 LARGEST_DIFFERENCE = 0.1  # of the run's grey range, root mean square over blocks; denoising changes less
 
 
@@ -31,8 +34,10 @@ def export(
     """Write the frames of `clean` (.npy, [T, H, W] or [H, W]) as a derived XA or RF file; a report and warnings.
 
     sources: the file of the run that was denoised; without it a new XA object without a patient is written, with
-    frame_time_s and pixel_spacing_mm. first: the frame of the source, from 0, that the first of `clean` is. check() is
-    called before every frame and may raise. Raises the errors of errors.py; the target is then as it was before.
+    frame_time_s and pixel_spacing_mm. A run of one file a frame becomes one file a frame again, in a folder that is called
+    as `target` without its ending, and the report's path. first: the frame of the source, from 0, that the first of `clean`
+    is. check() is called before every frame and may raise. Raises the errors of errors.py; the target is then as it was
+    before.
     """
     if kind_of(clean) != "npy":
         raise UsageError(f"The frames to export are a .npy file; {clean.name} is none.")
@@ -41,10 +46,9 @@ def export(
     check_folder(target.parent)
     if target.exists() and not overwrite:
         raise OutputError(f"{target.name} exists already; choose another name.")
-    if len(sources) > 1:
-        raise UnsupportedError(f"These frames come from {len(sources)} DICOM files and only a run of one file can be exported; "
-                               "denoise the run as a multi-frame object.")
     frames = read_run(clean).frames
+    if len(sources) > 1:
+        return _file_by_file(frames, target.with_suffix(""), _one_a_frame(sources, first, len(frames)), provenance, overwrite, check), []
 
     def checked() -> Iterator[np.ndarray]:
         for frame in frames:
@@ -60,6 +64,38 @@ def export(
     report = write_without_source(target, checked(), provenance, bits, frame_time_s or ASSUMED_FRAME_TIME_S,
                                   pixel_spacing_mm or (1.0, 1.0))
     return report, warnings
+
+
+def _one_a_frame(sources: Sequence[Path], first: int, count: int) -> list[FluoroRun]:
+    """The runs of one frame that `count` frames were made of, of all files of a run or of just these.
+
+    UnsupportedError unless there is one file for each; InputError unless they are of one series and in its order, since
+    neighbouring frames look too much alike to be told apart.
+    """
+    files = sources[first : first + count] if len(sources) > count else sources
+    runs = [_xray_run(path) for path in files] if len(files) == count else []
+    if not runs or any(len(run) > 1 for run in runs):
+        raise UnsupportedError(f"{count} frames from {len(sources)} DICOM files can be exported only if each file holds one of them; "
+                               "denoise the run as a multi-frame object.")
+    headers = [run.source.header for run in runs]
+    numbers = [header.get("InstanceNumber") for header in headers]
+    if len({header.get("SeriesInstanceUID") for header in headers}) > 1 or None in numbers or sorted(set(numbers)) != numbers:
+        raise InputError(f"The {count} DICOM files of these frames are not of one series in the order of their instance numbers; "
+                         "export to the files that were denoised.")
+    return runs
+
+
+def _file_by_file(
+    frames: Sequence[np.ndarray], folder: Path, runs: Sequence[FluoroRun], provenance: Provenance, overwrite: bool, check: Callable[[], None],
+) -> WriteReport:
+    """Write each frame with the header of its own run into a folder that appears whole."""
+    reports = []
+    with whole_folder(folder, lambda there: overwrite and all(NUMBERED.fullmatch(path.name) for path in there.iterdir())) as aside:
+        for number, (frame, run) in enumerate(zip(frames, runs, strict=True), 1):
+            check()
+            require_same_pictures([frame], run)
+            reports.append(write_run(aside / f"{number:05d}.dcm", [frame], run, provenance))
+    return WriteReport(folder, len(reports), sum(one.clipped for one in reports), sum(one.pixels for one in reports))
 
 
 def require_same_pictures(clean: Sequence[np.ndarray], run: FluoroRun) -> None:

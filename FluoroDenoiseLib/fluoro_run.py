@@ -36,6 +36,15 @@ class Source:
         return self.path.name if self.path else "the run"
 
 
+def stored_range(dtype: np.dtype, bits_stored: int) -> tuple[int, int] | None:
+    """Lowest and highest value of so many bits of this type; None for floating point."""
+    if dtype.kind == "f":
+        return None
+    if dtype.kind == "i":
+        return -(2 ** (bits_stored - 1)), 2 ** (bits_stored - 1) - 1
+    return 0, 2**bits_stored - 1
+
+
 @dataclass(frozen=True)
 class FluoroRun:
     """One pedal press.
@@ -76,11 +85,7 @@ class FluoroRun:
     @property
     def stored_range(self) -> tuple[int, int] | None:
         """Lowest and highest value that the file can hold; None for floating point, which has no such limit."""
-        if self.source.dtype.kind == "f":
-            return None
-        if self.source.dtype.kind == "i":
-            return -(2 ** (self.bits_stored - 1)), 2 ** (self.bits_stored - 1) - 1
-        return 0, 2**self.bits_stored - 1
+        return stored_range(self.source.dtype, self.bits_stored)
 
     @classmethod
     def from_array(

@@ -7,10 +7,11 @@ quick; torch comes in with the first job.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,10 @@ import numpy as np
 
 from FluoroDenoiseLib import __version__
 from FluoroDenoiseLib.errors import FluoroDenoiseError, InputError, ModelError, OutputError, UnsupportedError
+from FluoroDenoiseLib.formats.whole_file import whole_file
+from FluoroDenoiseLib.overlap import read_ahead, write_behind
 from FluoroDenoiseLib.targets import check_folder, check_space, check_targets, make_folder, residual_writer
+from FluoroDenoiseLib.traces import of_the_machine, place
 
 if TYPE_CHECKING:
     from FluoroDenoiseLib.compute import Compute
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from FluoroDenoiseLib.training.adapt import Adaptation
     from FluoroDenoiseLib.training.loop import Progress
 
+SMALLEST_PX = 3  # on a side; the recursion mirrors two pixels beyond the edge
 TRUTH_FILES = ("clean.npy", "without_tools.npy")
 Watch = Callable[[Iterable, int, dict], Iterable]
 
@@ -50,6 +55,9 @@ class DenoiseSettings:
     tile: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("model", "device", "precision"):
+            if not isinstance(getattr(self, name), (str, Path)):
+                raise InputError(f"The setting {name} is {getattr(self, name)!r} but must be a text.")
         if not (isinstance(self.strength, (int, float)) and 0 <= self.strength <= 1):
             raise InputError(f"Strength is {self.strength} but must lie between 0 (unchanged) and 1 (full effect).")
         if self.tile is not None and not (isinstance(self.tile, int) and self.tile >= 1):
@@ -102,9 +110,11 @@ def denoise_file(
     """
     from FluoroDenoiseLib import formats
     from FluoroDenoiseLib.denoise import FrameDenoiser
+    from FluoroDenoiseLib.formats.ct_files import require_no_ct
 
     check_targets(source, target, compare, residual, overwrite)
     run = formats.read_run(source)
+    require_no_ct(run)
     check_space(run, target, residual)
     shown = len(run) // 2 if compare_frame is None else compare_frame
     if not 0 <= shown < len(run):
@@ -116,15 +126,25 @@ def denoise_file(
     begin = time.monotonic()
     with ExitStack() as stack:
         keep = stack.enter_context(residual_writer(residual, run)) if residual else None
-        pairs = tally.count(pair_up(run, denoiser, check), keep)
+        pairs = stack.enter_context(closing(tally.count(pair_up(run, denoiser, check), keep)))
         facts = facts_of(run, noise, model, compute)
-        written = formats.write_run(target, watch(pairs, len(run), facts), run, provenance(model, settings, noise), overwrite)
-    if compare is not None:
-        from FluoroDenoiseLib.pictures import comparison, save_picture
-
-        save_picture(comparison(*tally.shown, f"denoised ({model.name}), frame {shown} of 0-{len(run) - 1}"), compare)
+        clean = watch(pairs, len(run), facts)
+        if compare is not None:
+            title = f"denoised ({model.name}), frame {shown} of 0-{len(run) - 1}"
+            clean = _then_draw(clean, tally, title, stack.enter_context(whole_file(compare)))
+        made_by = provenance(model, settings, noise)
+        written = write_behind(lambda frames: formats.write_run(target, frames, run, made_by, overwrite), clean)
     return DenoiseReport(str(target), written.frames, written.clipped, written.pixels,
                          tally.mean_change / run.scale.width, round(time.monotonic() - begin, 3))
+
+
+def _then_draw(clean: Iterable[np.ndarray], tally: Tally, title: str, path: Path) -> Iterator[np.ndarray]:
+    """The clean frames, and then a picture into `path`: before the run itself is put in its place, so that a disk without
+    room for the picture leaves all as it was."""
+    from FluoroDenoiseLib.pictures import comparison
+
+    yield from clean
+    comparison(*tally.shown, title).save(path, format="PNG", optimize=True)
 
 
 def pair_up(run: FluoroRun, denoiser, check: Callable[[], None]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -139,7 +159,7 @@ def pair_up(run: FluoroRun, denoiser, check: Callable[[], None]) -> Iterator[tup
             inside.append(frame)
             yield frame
 
-    for clean in denoise_frames(noisy_frames(), denoiser):
+    for clean in denoise_frames(read_ahead(noisy_frames()), denoiser):
         check()
         noisy = inside.popleft()
         # float32 cannot hold every float64, and an untouched frame must come back bit for bit.
@@ -174,6 +194,10 @@ def find_noise(run: FluoroRun, given: PoissonGaussian | None) -> NoiseEstimate:
     """The noise of a run from its frames; a law that is given replaces the law found, not the correlations."""
     from FluoroDenoiseLib.noise import NoiseEstimate, estimate_noise
 
+    height, width = run.frames[0].shape
+    if min(height, width) < SMALLEST_PX:
+        raise UnsupportedError(f"{run.source.name} has frames of {height}x{width}, in which no motion can be followed; frames of "
+                               f"{SMALLEST_PX}x{SMALLEST_PX} or more can be denoised.")
     try:
         found = estimate_noise(run.frames)
     except ValueError as error:
@@ -188,13 +212,23 @@ def facts_of(run: FluoroRun, noise: NoiseEstimate, model: Model, compute: Comput
     """What a person should know before the first frame is done, and what to note beside the result, in plain values."""
     import torch
 
+    from FluoroDenoiseLib.model_range import range_warnings
+    from FluoroDenoiseLib.model_verdict import verdict_warnings
+
     return {
         "version": __version__, "model_sha256": model.sha256, "torch_version": str(torch.__version__),
         "device": compute.device, "precision": compute.precision, "reason": compute.reason, "model": model.name,
         "size": list(run.frames[0].shape), "noise": asdict(noise.model),
         "spatial_correlation": noise.spatial_correlation, "temporal_correlation": noise.temporal_correlation,
-        "warnings": [*run.warnings, *noise.warnings],
+        "warnings": [*run.warnings, *noise.warnings, *range_warnings(model.card, run, noise), *verdict_warnings(model.card)],
     }
+
+
+def made_with(model: Model, settings: DenoiseSettings) -> dict:
+    """What results that are to be alike must share, in plain values, and the version, which they need not."""
+    law = settings.noise
+    return {"version": __version__, "model": model.name, "sha256": model.sha256, "strength": settings.strength,
+            "noise": None if law is None else [law.gain, law.pedestal, law.read_noise]}
 
 
 def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
@@ -208,17 +242,18 @@ def provenance(model: Model, settings: DenoiseSettings, noise: NoiseEstimate):
 
 def train_recipe(
     recipe, runs: Path, out: Path, check: Callable[[], None] = lambda: None, start: str | None = None, device: str = "auto",
-    teacher: str | None = None,
+    teacher: str | None = None, normal: Path | None = None,
 ) -> Iterator[Progress]:
-    """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without.
+    """Train what a recipe describes on a folder of runs: simulated ones with their truth, or noisy ones without; or of CT.
 
     Leaves in `out` what run_training leaves. check() is called before every run is prepared, which takes seconds each,
     and may raise. start: preset or model folder whose weights to begin with; teacher: that of a student, which needs one.
-    Under torchrun this is one process of many.
+    normal: the folder of normal-dose CT volumes, of an unpaired training. Under torchrun this is one process of many.
     """
     from FluoroDenoiseLib.compute import choose
+    from FluoroDenoiseLib.ct_training import train_ct
     from FluoroDenoiseLib.model_folder import load_model
-    from FluoroDenoiseLib.recipe import PretrainRecipe, StudentRecipe, UnsupervisedRecipe
+    from FluoroDenoiseLib.recipe import CtCycleRecipe, CtSlicesRecipe, PretrainRecipe, StudentRecipe, UnsupervisedRecipe
     from FluoroDenoiseLib.training.distributed import joined
     from FluoroDenoiseLib.training.pretrain import pretrain
     from FluoroDenoiseLib.training.student import train_student
@@ -232,11 +267,15 @@ def train_recipe(
                          "then give its folder with --teacher.")
     if teacher is not None and not isinstance(recipe, StudentRecipe):
         raise InputError(f"{recipe.name} is not a student, so it has no teacher; leave out --teacher.")
+    if normal is not None and not isinstance(recipe, (CtCycleRecipe, CtSlicesRecipe)):
+        raise InputError(f"{recipe.name} does not learn from normal-dose volumes; leave out --normal.")
     make_folder(out)
     compute = choose(device, recipe.precision)
     begin = None if start is None else load_model(start, compute)
     with joined(compute):
-        if isinstance(recipe, PretrainRecipe):
+        if isinstance(recipe, (CtCycleRecipe, CtSlicesRecipe)):
+            yield from train_ct(recipe, runs, normal, out, compute, begin)
+        elif isinstance(recipe, PretrainRecipe):
             yield from pretrain(recipe, _simulated_runs(runs, check), out, compute, begin)
         elif isinstance(recipe, StudentRecipe):
             taught_by = load_model(teacher, compute)
@@ -300,20 +339,26 @@ def _noisy_runs(folder: Path, check: Callable[[], None]) -> Iterator[FluoroRun]:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code and the one sentence for whatever ended a job."""
+    """The exit code and the one sentence for whatever ended a job. The text of an unknown error is not repeated: it may
+    hold a patient's name."""
     if isinstance(error, FluoroDenoiseError):
         return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return 6, "Cancelled; nothing was left behind."
+        return 6, "Cancelled; nothing was left half done."
     if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return 5, "Memory does not suffice; close other programs, or use --tile 256 or --preset fast."
     if isinstance(error, ModuleNotFoundError):
         return 5, f"The Python package {error.name} is missing; install it with: pip install {error.name}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS):
         return 8, f"The output cannot be written ({error.strerror}); make room or choose another folder."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return 2, "The name of a file or folder is longer than this system allows; choose a shorter one."
+    if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ENOTCONN):
+        return 5, f"A disk or network drive does not answer ({error.strerror}); see that it is connected, then try again."
     if isinstance(error, PermissionError):
-        return 8, f"Permission is denied for {error.filename}; choose another place or ask for the right to it."
-    return 1, (f"This is a fault of FluoroDenoise, not yours ({type(error).__name__}: {error}); "
+        return 8, f"Permission is denied for {Path(os.fsdecode(error.filename or 'a file')).name}; choose another place or ask for the right to it."
+    said = " ".join(filter(None, [type(error).__name__, of_the_machine(error)]))
+    return 1, (f"This is a fault of FluoroDenoise, not yours ({said}, at {place(error)}); "
                "please report it with the traceback that FLUORODENOISE_TRACEBACK=1 shows.")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from FluoroDenoiseLib.model_verdict import verdict_in_words, verdict_of
+
 KINDS = {
     "pretrain": "A refiner trained on simulated runs, whose truth is known.",
     "teacher": "Step 1 of Jeon et al. (arXiv 2411.00830): a network blind to its centre frame. A teacher, not for denoising.",
     "student": "Step 2 of Jeon et al. (arXiv 2411.00830): a single-frame network, trained without clean images.",
     "unsupervised": "A refiner trained without clean images.",
+    "ct-slices": "A refiner for the slices of CT volumes. Not for fluoroscopy.",
+    "ct-cycle": "A generator for CT slices trained unpaired, after Pu et al. (arXiv 2605.00793). Not for fluoroscopy.",
 }
 RANGES = {  # fact -> what it is called, how its values are written
     "bits": ("Bits stored", "{:.0f}"),
@@ -15,9 +19,15 @@ RANGES = {  # fact -> what it is called, how its values are written
     "height": ("Rows", "{:.0f}"),
     "width": ("Columns", "{:.0f}"),
     "noise_correlation": ("Correlation of neighbouring pixels' noise", "{:.2f}"),
+    "noise_hu": ("Noise level, HU", "{:.1f}"),
+    "between_slices": ("Correlation of neighbouring slices' noise", "{:.2f}"),
+    "pixel_mm": ("Pixel, mm", "{:.2f}"),
+    "softness": ("Kernel, 0 sharp to 1 soft", "{:.2f}"),
     "temporal_correlation": ("Correlation of neighbouring frames' noise", "{:.2f}"),
 }
-SCORES = {"psnr": "PSNR, dB", "gain_db": "gain, dB", "psnr_near": "near tools, dB", "contrast": "tool contrast kept", "ssim": "SSIM"}
+SCORES = {"psnr": "PSNR, dB", "gain_db": "gain, dB", "psnr_near": "near tools, dB", "contrast": "tool contrast kept", "ssim": "SSIM",
+          "rmse": "RMSE, HU", "bias": "bias, HU", "noise": "noise left, HU", "dprime_more": "d' less noisy's", "dprime_low": "95 % from",
+          "shown": "lesions shown", "lost": "lost", "lesion_contrast": "lesion contrast kept", "pairs": "line pairs kept"}
 
 
 def model_markdown(card: dict) -> str:
@@ -31,7 +41,8 @@ def model_markdown(card: dict) -> str:
         _intended(card.get("facts", {})),
         _data(card),
         _training(card),
-        _scores(card.get("scores", {})),
+        _scores(card.get("scores", {}), "evaluate-ct" if recipe["kind"].startswith("ct-") else "evaluate"),
+        _safety(card),
         _recipe(recipe),
         f"SHA-256 of weights.safetensors: `{card['weights_sha256']}`. This page is written from model.json.",
     ]
@@ -74,14 +85,28 @@ def _training(card: dict) -> str:
     return "## Training\n\n" + _table(("", ""), [(name, value) for name, value in rows if value is not None])
 
 
-def _scores(scores: dict[str, dict]) -> str:
+def _scores(scores: dict[str, dict], command: str) -> str:
     if not scores:
-        return "## Scores\n\nNot measured yet; `fluorodenoise evaluate --presets FOLDER` measures them."
+        return f"## Scores\n\nNot measured yet; `fluorodenoise {command}` measures them."
     names = [name for name in SCORES if any(name in one for one in scores.values())]
     rows = [(scene, one.get("seeds", ""), *(f"{one[name]:.4g}" if name in one else "" for name in names))
             for scene, one in scores.items()]
-    head = "## Scores\n\nMeans over the seeds, against the known truth (`fluorodenoise evaluate`).\n\n"
+    head = f"## Scores\n\nMeans over the seeds, against the known truth (`fluorodenoise {command}`).\n\n"
     return head + _table(("scene", "seeds", *(SCORES[name] for name in names)), rows)
+
+
+def _safety(card: dict) -> str:
+    verdict = verdict_of(card)
+    if card["recipe"]["kind"].startswith("ct"):
+        return ""
+    if verdict is None:
+        return f"## Safety\n\n{verdict_in_words(card)}"
+    head = "These weights pass" if verdict["passed"] else "**These weights fail**"
+    parts = [f"{head} the safety report ({verdict['form']} form, FluoroDenoise {verdict['version']}): `fluorodenoise evaluate --safety`."]
+    for title, phrases in (("Failed, so that every use warns of it", verdict["failed"]), ("Limits beyond what must be passed", verdict["limits"])):
+        if phrases:
+            parts.append(f"{title}:\n\n" + "\n".join(f"- {phrase}" for phrase in phrases))
+    return "## Safety\n\n" + "\n\n".join(parts)
 
 
 def _recipe(recipe: dict) -> str:

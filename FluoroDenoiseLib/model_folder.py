@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.errors import ModelError
+from FluoroDenoiseLib.formats.whole_file import whole_file
 from FluoroDenoiseLib.model_card import model_markdown
+from FluoroDenoiseLib.networks.ct_generator import CtGenerator
+from FluoroDenoiseLib.networks.ct_slices_net import CtSlicesNet
 from FluoroDenoiseLib.networks.msr2au_net import MSR2AUNet
 from FluoroDenoiseLib.networks.refiner import RefinerUNet
 from FluoroDenoiseLib.networks.student_unet import StudentUNet
 from FluoroDenoiseLib.recipe import (
-    PretrainRecipe, Recipe, StudentRecipe, TeacherRecipe, UnsupervisedRecipe, recipe_from_dict, recipe_to_dict,
+    CtCycleRecipe, CtSlicesRecipe, PretrainRecipe, Recipe, StudentRecipe, TeacherRecipe, UnsupervisedRecipe, recipe_from_dict, recipe_to_dict,
 )
 from FluoroDenoiseLib.tiling import Tiled
 
@@ -45,11 +47,15 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe."""
     match recipe:
         case PretrainRecipe() | UnsupervisedRecipe():
-            return RefinerUNet(recipe.radius, recipe.guides, recipe.widths, recipe.blocks)
+            return RefinerUNet(recipe.radius, recipe.guides, recipe.widths, recipe.blocks, recipe.turned)
         case TeacherRecipe():
             return MSR2AUNet(recipe.width, recipe.levels, recipe.recurrences, recipe.norm, recipe.frames, recipe.blind)
         case StudentRecipe():
             return StudentUNet(recipe.width, recipe.levels, recipe.norm)
+        case CtSlicesRecipe():
+            return CtSlicesNet(recipe.radius, recipe.widths, recipe.blocks)
+        case CtCycleRecipe():
+            return CtGenerator(recipe.width, recipe.blocks, recipe.norm)
     raise TypeError(f"no network is known for {type(recipe).__name__}")
 
 
@@ -82,15 +88,8 @@ def write_card(folder: Path, card: dict) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Put `content` at `path`, or nothing: a reader never sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_model(name_or_folder: str | Path, compute: Compute, tile: int | None = None) -> Model:
@@ -101,13 +100,35 @@ def load_model(name_or_folder: str | Path, compute: Compute, tile: int | None = 
     folder = SHIPPED / name_or_folder if str(name_or_folder) in shipped_models() else Path(name_or_folder)
     card = _read_card(folder)
     blob = _read_weights(folder, card)
-    network = build_network(recipe_from_dict(card["recipe"]))
-    try:
-        network.load_state_dict(safetensors.torch.load(blob), strict=True)
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise ModelError(f"The weights in {folder} do not fit the network of its recipe; train the model again.") from error
+    network = _network(folder, recipe_from_dict(card["recipe"]), blob)
     network = network.to(compute.torch_device).eval().requires_grad_(False)
     return Model(Tiled(network, tile=tile), card, card["name"], card["weights_sha256"])
+
+
+def _network(folder: Path, recipe: Recipe, blob: bytes) -> nn.Module:
+    """The network of a recipe with these weights; ModelError unless they are those of just this network, and finite.
+
+    Shapes are compared before memory is taken: a card may ask for any size, the weights' own size is bounded by the file.
+    """
+    unfit = ModelError(f"The weights in {folder} do not fit the network of its recipe; train the model again.")
+    try:
+        weights = safetensors.torch.load(blob)
+        repeated = (len(getattr(recipe, "widths", ())), *(getattr(recipe, name, 0) for name in ("blocks", "levels", "recurrences")))
+        if max(repeated) > len(weights):
+            raise unfit
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in build_network(recipe).state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in weights.items() if tensor.is_floating_point()}:
+            raise unfit
+        network = build_network(recipe)
+        network.load_state_dict(weights, strict=True)
+    except ModelError:
+        raise
+    except Exception as error:  # a recipe can ask for what torch refuses in many ways
+        raise unfit from error
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise ModelError(f"The weights in {folder} hold values that are not finite; copy the model folder again, or train it again.")
+    return network
 
 
 def _read_card(folder: Path) -> dict:
@@ -117,11 +138,14 @@ def _read_card(folder: Path) -> dict:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         version = card["format"]
-        card["name"], card["recipe"], card["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        name, recipe, sha256 = card["name"], card["recipe"], card["weights_sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is not a model card; copy the model folder again.") from error
-    if version != FORMAT:
-        raise ModelError(f"{path} has format {version}, this version reads format {FORMAT}; update FluoroDenoise or the model.")
+    if type(version) is not int or version != FORMAT:
+        said = str(version)[:20]
+        raise ModelError(f"{path} has format {said}, this version reads format {FORMAT}; update FluoroDenoise or the model.")
+    if not (isinstance(recipe, dict) and isinstance(sha256, str) and isinstance(name, str) and 0 < len(name) <= 64 and name.isprintable()):
+        raise ModelError(f"{path} is not a model card: its name, recipe or checksum is none; copy the model folder again.")
     return card
 
 

@@ -23,7 +23,9 @@ def blocks(count: int, height: int, width: int, device: torch.device) -> Iterato
     faster than to go through whole frames again and again. A GPU takes all at once. Blocks begin on even rows.
     """
     most = CACHED_PIXELS * torch.get_num_threads() if device.type == "cpu" else count * height * width
-    images, rows = max(1, most // (height * width)), max(2, most // width // 2 * 2)
+    images = max(1, most // (height * width))
+    parts = -(-height * width // most)
+    rows = 2 * -(-height // (2 * parts))
     for first in range(0, count, images):
         for top in range(0, height, rows):
             yield slice(first, min(first + images, count)), slice(top, min(top + rows, height))
@@ -183,7 +185,7 @@ def doubled(image: Tensor, height: int, width: int) -> Tensor:
 
 def median(image: Tensor) -> Tensor:
     """The middle value (of an even number, the lower one) as a scalar tensor; as torch.median, five times faster on the CPU."""
-    if image.device.type != "cpu":
+    if image.device.type != "cpu" or not image.numel():  # torch's is not a number where there are none
         return image.median()
     values = image.flatten().numpy()
     middle = (len(values) - 1) // 2

@@ -98,7 +98,7 @@ def read_blocks(frames: Sequence[np.ndarray], groups: list[range]) -> Blocks:
         number, still_before = number + 1, True
         for start in range(0, len(members), _GROUP):
             chunk = [np.asarray(frames[index]) for index in members[start : start + _GROUP]]
-            offsets = _pan_offsets(chunk)
+            offsets = _pan_offsets(chunk, size)
             still = not offsets.any()
             number += not (still and still_before)
             still_before = still
@@ -134,11 +134,11 @@ def _block_starts(length: int, size: int, offsets: np.ndarray) -> np.ndarray:
     return np.linspace(lowest, highest, max(1, count)).astype(int)
 
 
-def _pan_offsets(chunk: list[np.ndarray]) -> np.ndarray:
+def _pan_offsets(chunk: list[np.ndarray], size: int) -> np.ndarray:
     """Where the picture as a whole has moved since the first frame, [n, 2] whole pixels (down, right).
 
     Phase correlation of the middle, below 0.2 cycles per pixel; a shift that does not bring two frames nearer to each other
-    is not believed, nor one that would leave too little in common.
+    is not believed, nor one that would leave too little in common, or no room for a block of `size` pixels.
     """
     rows, columns = (slice((n - min(n, _PAN_CROP)) // 2, (n + min(n, _PAN_CROP)) // 2) for n in chunk[0].shape)
     crops = [frame[rows, columns].astype(np.float32) for frame in chunk]
@@ -155,7 +155,8 @@ def _pan_offsets(chunk: list[np.ndarray]) -> np.ndarray:
         if np.abs(step).max() > min(height, width) // 8 or not _brings_nearer(crops[index - 1], crops[index], step):
             step = np.zeros(2, dtype=int)
         offsets[index] = offsets[index - 1] + step
-    reach = np.array(chunk[0].shape) // 3
+    whole = np.array(chunk[0].shape)
+    reach = np.minimum(whole // 3, whole - size)
     return offsets if (np.ptp(offsets, axis=0) <= reach).all() else np.zeros_like(offsets)
 
 

@@ -6,14 +6,13 @@ strong as it is.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from FluoroDenoiseLib.errors import OutputError
+from FluoroDenoiseLib.formats.whole_file import whole_file
 
 INK = (235, 235, 235)
 PAPER = (16, 16, 16)
@@ -23,21 +22,23 @@ SMALLEST_PANEL = 320
 
 
 def comparison(
-    noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised", truth: np.ndarray | None = None, truth_title: str = "truth"
+    noisy: np.ndarray, denoised: np.ndarray, title: str = "denoised", truth: np.ndarray | None = None, truth_title: str = "truth",
+    window: tuple[float, float] | None = None, unit: str = "grey levels",
 ) -> Image.Image:
     """Return noisy | denoised | removed, and the truth where it is known, as one captioned picture.
 
     noisy, denoised, truth: [H, W], stored values. All but the removed noise share one window: the 0.5th to 99.5th
-    percentile of the denoised frame. The removed noise (noisy - denoised) is centred on mid-grey; its span, four of its
-    own robust standard deviations, stands in its caption. Small frames are enlarged by whole pixels.
+    percentile of the denoised frame, or `window`, the values of black and white. The removed noise (noisy - denoised) is
+    centred on mid-grey; its span, four of its own robust standard deviations, stands in its caption. Small frames are
+    enlarged by whole pixels.
     """
-    low, high = (float(value) for value in np.percentile(denoised, (0.5, 99.5)))
+    low, high = window or (float(value) for value in np.percentile(denoised, (0.5, 99.5)))
     removed = np.asarray(noisy, np.float64) - np.asarray(denoised, np.float64)
     span = 4 * 1.4826 * float(np.median(np.abs(removed - np.median(removed)))) or float(np.abs(removed).max()) or 1.0
     panels = [
         ("noisy", to_grey(noisy, low, high)),
         (title, to_grey(denoised, low, high)),
-        (f"removed, \N{PLUS-MINUS SIGN}{span:.{0 if span > 10 else 2}f} grey levels", to_grey(removed, -span, span)),
+        (f"removed, \N{PLUS-MINUS SIGN}{span:.{0 if span > 10 else 2}f} {unit}", to_grey(removed, -span, span)),
     ]
     if truth is not None:
         panels.append((truth_title, to_grey(truth, low, high)))
@@ -121,12 +122,5 @@ def curves(
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
     """Write a PNG whole or not at all. OutputError when it cannot be written there."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(Path(path)) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"Picture {path} cannot be written ({error.strerror or error}); choose another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

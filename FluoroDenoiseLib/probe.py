@@ -22,7 +22,7 @@ def probe() -> dict:
     from FluoroDenoiseLib.model_folder import load_model, shipped_models
 
     compute = choose()
-    names = shipped_models()
+    names = [name for name in shipped_models() if not name.startswith("ct")]  # those of CT are no presets for runs
     return {
         "devices": describe(), "device": compute.device, "precision": compute.precision, "reason": compute.reason,
         "models": list(names),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from FluoroDenoiseLib.global_motion import affine_flow, global_motion
-from FluoroDenoiseLib.motion import doubled, estimate_flow, halved, leaves_frame, median, smooth, warp
+from FluoroDenoiseLib.motion import blocks, doubled, estimate_flow, halved, leaves_frame, median, smooth, warp
 
 BLIND_VARIANCE = 1e4  # of a prediction from outside the image: the frame itself then decides
 
@@ -121,16 +121,33 @@ class Recursion:
             estimate_flow(detail[:1], detail[1:], window=2.0, stiffness=0.01),
         ])
         predictions = warp(state.estimate[None, None], flows)[:, 0]
-        variances = warp(state.variance[None, None], flows, "bilinear")[:, 0] + self.process_variance
-        score = smooth(frame - predictions, self.gate_sigma).square() / (variances + noise)
-        score = smooth(score, self.choice_sigma) / variance_of_mean(self.gate_sigma, self.noise_correlation)
-        margins = frame.new_tensor([0.0, self.smooth_margin, self.detail_margin]).view(3, 1, 1)
-        apart = smooth((flows - flows[:1]).square().sum(1), 1.0)
-        margins = margins + (margins > 0) * self.doubt_margin * torch.exp(-0.5 * apart / self.doubt_px**2)
-        weights = (-0.5 * (self.choice_sigma / self.gate_sigma) ** 2 * score - margins).softmax(0)
+        variances = warp(state.variance[None, None], flows, "bilinear")[:, 0].add_(self.process_variance)
+        prediction, variance = torch.empty_like(frame), torch.empty_like(frame)
+        height, reach = len(frame), math.ceil(3 * self.gate_sigma) + math.ceil(3 * self.choice_sigma)
+        for _, rows in blocks(1, *frame.shape, frame.device):
+            seen = slice(max(0, rows.start - reach), min(height, rows.stop + reach))
+            inner = slice(rows.start - seen.start, rows.stop - seen.start)
+            chosen = self.choose(frame[seen], noise, predictions[:, seen], variances[:, seen], flows[:, :, seen])
+            prediction[rows], variance[rows] = (each[inner] for each in chosen)
+        return prediction, variance.masked_fill_(leaves_frame(flows).all(0), BLIND_VARIANCE)
+
+    def choose(
+        self, frame: Tensor, noise: Tensor, predictions: Tensor, variances: Tensor, flows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mean of three predictions, each as likely as it fits the frame, and its variance; [H, W] each.
+
+        predictions, variances: [3, H, W]; flows: [3, 2, H, W], of which the first is preferred.
+        """
+        apart = smooth((flows[1:] - flows[:1]).square_().sum(1), 1.0)
+        doubts = apart.mul_(-0.5 / self.doubt_px**2).exp_().mul_(self.doubt_margin)
+        score = smooth(frame - predictions, self.gate_sigma).square_().div_(variances + noise)
+        certainty = (self.choice_sigma / self.gate_sigma) ** 2 / variance_of_mean(self.gate_sigma, self.noise_correlation)
+        odds = smooth(score, self.choice_sigma).mul_(-0.5 * certainty)
+        odds[1].sub_(doubts[0].add_(self.smooth_margin))
+        odds[2].sub_(doubts[1].add_(self.detail_margin))
+        weights = odds.softmax(0)
         prediction = (weights * predictions).sum(0)
-        variance = (weights * (variances + (predictions - prediction).square())).sum(0)
-        return prediction, torch.where(leaves_frame(flows).all(0), BLIND_VARIANCE, variance)
+        return prediction, (predictions - prediction).square_().add_(variances).mul_(weights).sum(0)
 
     def surprise(self, innovation: Tensor, expected: Tensor) -> Tensor:
         """The variance to add where the locally averaged innovation is larger than its expected variance allows."""

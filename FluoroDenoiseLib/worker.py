@@ -33,7 +33,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from dataclasses import fields
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, TextIO
@@ -42,8 +41,10 @@ if __package__ in (None, ""):  # started by its path, as Slicer does
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 STARTED_BY = os.getppid()  # before the imports, which take seconds in which a parent can die
 
+from FluoroDenoiseLib.console import values_kept_in
 from FluoroDenoiseLib.jobs import Cancelled, DenoiseSettings, explain
 from FluoroDenoiseLib.targets import UsageError
+from FluoroDenoiseLib.traces import trace
 
 SECONDS_BETWEEN_LOOKS_AT_THE_PARENT = 1.0
 SECONDS_TO_CLEAN_UP = 10.0
@@ -120,7 +121,7 @@ class Worker:
         except Exception as error:
             exit_code, message = explain(error)
             if exit_code == 1:
-                traceback.print_exc()
+                print(trace(error), file=sys.stderr)
             last = ("error", {"message": message, "exit_code": exit_code})
         with self._lock:
             self._known.discard(name)
@@ -136,13 +137,14 @@ class ModelShelf:
         self._ready: tuple | None = None
 
     def get(self, settings: DenoiseSettings) -> tuple:
-        """Return (model, compute) for these settings."""
+        """Return (model, compute) for these settings; a restorer of slices as the model if it is for CT."""
+        from FluoroDenoiseLib.ct_jobs import is_for_ct, load_ct
         from FluoroDenoiseLib.jobs import load
 
         key = (settings.model, settings.device, settings.precision, settings.tile)
         if key != self._key:
             self._key, self._ready = None, None
-            self._ready = load(settings)
+            self._ready = (load_ct if is_for_ct(settings.model) else load)(settings)
             self._key = key
         return self._ready
 
@@ -150,13 +152,22 @@ class ModelShelf:
 def _parse(line: str) -> dict:
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"This line is not JSON ({error}); send one JSON object a line.") from error
     if not isinstance(request, dict) or request.get("do") not in ("cancel", "quit", *JOBS):
         raise UsageError(f'A request is an object whose "do" is one of {", ".join(JOBS)}, cancel or quit.')
     if request["do"] != "quit" and not isinstance(request.get("id"), (int, str)):
         raise UsageError(f'A request to {request["do"]} needs an "id", a number or a text, to be answered under.')
+    if request["do"] == "cancel" and not isinstance(request.get("job"), (int, str)):
+        raise UsageError('A request to cancel needs "job", the id of the job that is not wanted any more.')
+    if any(not _is_plain(value) for value in request.values() if isinstance(value, str)):
+        raise UsageError("A text of a request holds a character that no path and no name can have.")
     return request
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text can be part of a path: half of a surrogate pair and the character 0 cannot."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
 def _require(request: dict, *names: str) -> list[str]:
@@ -192,10 +203,13 @@ def _probe(request: dict, send: Callable, check: Check, models: ModelShelf) -> d
 
 
 def _denoise(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib import worker_ct
     from FluoroDenoiseLib.jobs import denoise_file
 
     source, target = _require(request, "frames", "output")
-    settings = _settings(request, "frames", "output")
+    settings = _settings(request, "frames", "output", "kind")
+    if worker_ct.meant_for_ct(request, settings):
+        return worker_ct.denoise(request, settings, send, check, models, _counted)
     model, compute = models.get(settings)
     check()
 
@@ -218,12 +232,15 @@ def _counted(frames: Iterable, count: int, send: Callable) -> Iterator:
 
 
 def _preview(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
+    from FluoroDenoiseLib import worker_ct
     from FluoroDenoiseLib.preview import preview_file
 
     source, target = _require(request, "frames", "output")
-    settings = _settings(request, "frames", "output", "index")
+    settings = _settings(request, "frames", "output", "index", "kind")
     if not isinstance(request.get("index"), int):
         raise UsageError('A request to preview needs "index", the number of a frame from 0.')
+    if worker_ct.meant_for_ct(request, settings):
+        return worker_ct.preview(request, settings, check, models)
     model, compute = models.get(settings)
     check()
     return preview_file(Path(source), Path(target), request["index"], model, compute, settings,
@@ -231,31 +248,24 @@ def _preview(request: dict, send: Callable, check: Check, models: ModelShelf) ->
 
 
 def _folder(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
-    from FluoroDenoiseLib.folders import denoise_each, runs_below
-    from FluoroDenoiseLib.jobs import denoise_file
+    from FluoroDenoiseLib import worker_ct
+    from FluoroDenoiseLib.folders import Task, runs_below
+    from FluoroDenoiseLib.jobs import denoise_file, made_with
+    from FluoroDenoiseLib.worker_archive import do_archive
 
     source, target = map(Path, _require(request, "source", "target"))
     settings, overwrite = _settings(request, "source", "target"), bool(request.get("overwrite", False))
-    runs = runs_below(source, target)
+    if worker_ct.meant_for_ct(request, settings):
+        return worker_ct.folder(request, settings, send, check, models, _counted)
+    tasks = runs_below(source, target)
     model, compute = models.get(settings)
-    send("started", count=len(runs), device=compute.device, precision=compute.precision, reason=compute.reason, model=model.name)
-    states: list[str] = []
+    send("started", count=len(tasks), device=compute.device, precision=compute.precision, reason=compute.reason, model=model.name)
 
-    def tell(run: Path, state: str, message: str = "") -> None:
-        send("file", index=len(states), count=len(runs), name=str(run.relative_to(source)), state=state, message=message)
+    def denoise(task: Task, replace: bool):
+        return denoise_file(task.source, task.place, model, compute, settings, replace, check=check,
+                            watch=lambda frames, count, facts: _counted(frames, count, send))
 
-    def denoise(run: Path, place: Path) -> None:
-        check()
-        tell(run, "started")
-        denoise_file(run, place, model, compute, settings, overwrite, check=check,
-                     watch=lambda frames, count, facts: _counted(frames, count, send))
-
-    begin = time.monotonic()
-    for outcome in denoise_each(runs, source, target, denoise, overwrite):
-        tell(outcome.source, outcome.state, explain(outcome.error)[1] if outcome.error else "")
-        states.append(outcome.state)
-    counts = {state: states.count(state) for state in ("done", "there", "failed")}
-    return {"target": str(target), **counts, "seconds": round(time.monotonic() - begin, 2)}
+    return do_archive(tasks, target, made_with(model, settings), overwrite, denoise, send, check)
 
 
 def _export(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
@@ -270,11 +280,14 @@ def _export(request: dict, send: Callable, check: Check, models: ModelShelf) -> 
         spacing = request.get("pixel_spacing_mm")
         facts = {"first": int(request.get("first", 0)), "pixel_spacing_mm": spacing and (float(spacing[0]), float(spacing[1])),
                  "frame_time_s": request.get("frame_time_s") and float(request["frame_time_s"])}
-    except (TypeError, ValueError, IndexError) as error:
+        lengths = [*(facts["pixel_spacing_mm"] or ()), *filter(None, [facts["frame_time_s"]])]
+        if not (all(0 < length < 1e6 for length in lengths) and 0 <= made.strength <= 1):
+            raise ValueError("a spacing, a time or a strength is out of range")
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(f"A value of the request to export cannot be meant ({error}); docs/WORKER.md lists them.") from error
     report, warnings = export(Path(clean), Path(target), sources, made, overwrite=bool(request.get("overwrite", False)),
                               check=check, **facts)
-    return {"output": str(target), "frames": report.frames, "clipped": report.clipped, "pixels": report.pixels,
+    return {"output": str(report.path), "frames": report.frames, "clipped": report.clipped, "pixels": report.pixels,
             "source": str(sources[0]) if sources else None, "warnings": warnings}
 
 
@@ -298,6 +311,7 @@ def _train(request: dict, send: Callable, check: Check, models: ModelShelf) -> d
 
 def _adapt(request: dict, send: Callable, check: Check, models: ModelShelf) -> dict:
     from FluoroDenoiseLib.jobs import adapt_model
+    from FluoroDenoiseLib.model_safety import judge_adapted, reserve_time
 
     (out,) = _require(request, "out")
     runs = request.get("runs")
@@ -308,10 +322,11 @@ def _adapt(request: dict, send: Callable, check: Check, models: ModelShelf) -> d
     job = adapt_model([Path(path) for path in runs], Path(out), settings, request.get("minutes", 5.0),
                       bool(request.get("bare", False)), bool(request.get("overwrite", False)), check)
     send("started", runs=len(job.runs), out=out)
+    there_is_time = reserve_time(job)
     for progress in job:
         send("step", index=progress.step, count=progress.steps, losses=progress.losses, eta_s=round(progress.remaining_s, 2),
              risk=progress.risk, risk_before=job.risk_before)
-    return {"out": out, **job.outcome.as_dict()}
+    return {"out": out, **job.outcome.as_dict(), "safety": judge_adapted(Path(out), job.compute, there_is_time, check)}
 
 
 JOBS = {"adapt": _adapt, "probe": _probe, "denoise": _denoise, "preview": _preview, "folder": _folder, "export": _export,
@@ -356,10 +371,12 @@ def main() -> int:
             except (BrokenPipeError, ValueError):  # nobody listens any more
                 worker.stop()
 
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # a byte that is no text must not end the listening
     worker = Worker(sys.stdin, send)
     for guard, arguments in ((_watch_parent, (worker, STARTED_BY)), (_end_late, (worker,))):
         threading.Thread(target=guard, args=arguments, daemon=True).start()
-    worker.run()
+    with values_kept_in():
+        worker.run()
     return 0
 
 

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from .sequences import Frames
 
 WORKER_BYTES = 0.6e9  # Python, PyTorch and a model
-WORKER_BYTES_A_PIXEL = {"fast": 600, "quality": 1900}  # measured on the CPU: peaks at 256x256 and 512x512
+WORKER_BYTES_A_PIXEL = {"fast": 600, "quality": 1900, "ct": 600}  # measured on the CPU: peaks at 256x256 and 512x512
 SPARE = 1.1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 PIECE_BYTES = 8 << 20  # copied between two returns to the event loop; about 10 ms
@@ -73,10 +74,9 @@ class Frames:
     def narrowed(self, first: int, last: int) -> Frames:
         """The same with fewer frames; first and last are numbers in the node."""
         if not self.first <= first <= last <= self.last:
-            raise InputProblem(
-                f"Frames {first + 1} to {last + 1} were asked for, but {self.name} has frames {self.first + 1} to "
-                f"{self.last + 1} to choose from; choose a range inside."
-            )
+            raise InputProblem(_("Frames {first} to {last} were asked for, but {name} has frames {from_} to {to} to choose from; "
+                                 "choose a range inside.").format(first=first + 1, last=last + 1, name=self.name,
+                                                                  from_=self.first + 1, to=self.last + 1))
         start, stop = first - self.first, last - self.first + 1
         stamps = self.stamps[start:stop] if self.kind == "sequence" else self.stamps
         return replace(self, first=first, last=last, indices=self.indices[start:stop], stamps=stamps)
@@ -127,7 +127,7 @@ def frame_view(frames: Frames, number: int) -> np.ndarray:
     depth = 1 if frames.kind == "sequence" else frames.total
     image = volume.GetImageData() if volume else None
     if image is None or layout(image) != (depth, *frames.shape, frames.dtype, 1):
-        raise InputProblem(f"{frames.name} was changed while it was being read; start again.")
+        raise InputProblem(_("{name} was changed while it was being read; start again.").format(name=frames.name))
     stack = slicer.util.arrayFromVolume(volume)
     return stack[0] if frames.kind == "sequence" else stack[number]
 

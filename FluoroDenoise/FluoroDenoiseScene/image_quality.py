@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from .frames import Frames, InputProblem, frame_view
 from .noise_statistics import RegionStatistics, Shading, mean_frequency
@@ -63,7 +64,7 @@ def quality(frames: Frames, output_node, regions: Sequence = (), background=None
     if background is not None:
         drawn.append(regions_of(background, inputs)[0])
     pixels = _pixels_on_line(edge, inputs) if edge is not None else None
-    statistics = [(RegionStatistics(inputs.spacing_mm), RegionStatistics(inputs.spacing_mm)) for _ in drawn]
+    statistics = [(RegionStatistics(inputs.spacing_mm), RegionStatistics(inputs.spacing_mm)) for region in drawn]
     whole, structure, profiles = ([], []), RepeatingStructure(), ([], [])
     starts = set(np.linspace(0, max(inputs.count - 2, 0), PAIRS, dtype=int))
     shadings, last = {}, None
@@ -145,8 +146,8 @@ def _contrast_to_noise(region: RegionStatistics, background: RegionStatistics) -
 
 
 def _spectrum_of(region: Region, both) -> Curve:
-    (x, before), (_, after) = (one.spectrum() for one in both)
-    return Curve(region.name, x, before, after)
+    before, after = (one.spectrum() for one in both)
+    return Curve(region.name, before[0], before[1], after[1])
 
 
 def _places(region: Region, frames: Frames) -> slice:
@@ -156,8 +157,8 @@ def _places(region: Region, frames: Frames) -> slice:
 def _times(frames: Frames) -> tuple[np.ndarray, str]:
     """What the time axis counts, and its name."""
     if frames.times_s is not None:
-        return np.array(frames.times_s), "time [s]"
-    return np.array(frames.numbers, float), "slice" if frames.kind == "volume" else "frame"
+        return np.array(frames.times_s), _("time [s]")
+    return np.array(frames.numbers, float), _("slice") if frames.kind == "volume" else _("frame")
 
 
 def _grey_range(frames: Frames) -> float:
@@ -171,12 +172,12 @@ def _grey_range(frames: Frames) -> float:
 def _pixels_on_line(line, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) of the pixels under a line node, each once, in order."""
     if not line.IsA("vtkMRMLMarkupsLineNode") or line.GetNumberOfDefinedControlPoints() != 2:
-        raise InputProblem(f"{line.GetName()} is not a line of two points; draw one across the place that brightens.")
+        raise InputProblem(_("{name} is not a line of two points; draw one across the place that brightens.").format(name=line.GetName()))
     to_pixel = np.linalg.inv(pixel_to_world(frames))
     ends = [(to_pixel @ [*line.GetNthControlPointPositionWorld(end), 1])[:2] for end in (0, 1)]
     steps = int(np.ceil(np.abs(ends[1] - ends[0]).max())) + 1
     columns, rows = np.rint(np.linspace(ends[0], ends[1], steps)).astype(int).T
     inside = (rows >= 0) & (rows < frames.shape[0]) & (columns >= 0) & (columns < frames.shape[1])
     if not inside.any():
-        raise InputProblem(f"The line {line.GetName()} lies outside {frames.name}; move it onto the frames.")
+        raise InputProblem(_("The line {name} lies outside {frames}; move it onto the frames.").format(name=line.GetName(), frames=frames.name))
     return rows[inside], columns[inside]

@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from .estimate import estimate
 from .scene_job import COMPUTED, JobCancelled, JobFailed, SceneJob, duration
 from .sequences import Frames, InputProblem, OutputBuilder, frames_of, resolve_input
+from .suited import is_for_ct, kind_of, require_suited
 from .worker_client import Job, WorkerClient
 
 __all__ = ["AdaptJob", "DenoiseJob", "ExportJob", "FolderJob", "JobCancelled", "JobFailed", "PreviewFrame", "PreviewJob", "estimate"]
@@ -37,6 +38,7 @@ class DenoiseJob(SceneJob):
                  device: str = "auto", first: int | None = None, last: int | None = None, name: str = "",
                  kind: str | None = None) -> None:
         self.frames = resolve_input(input_node, first, last, kind)
+        require_suited(self.frames, preset)
         OutputBuilder(self.frames, output_node).discard()  # refuses an output that does not fit, before the work
         needed = estimate(self.frames, preset, device)
         if needed.problem:
@@ -48,7 +50,7 @@ class DenoiseJob(SceneJob):
     def _steps(self) -> Generator[None, None, None]:
         noisy, clean = self.folder / "noisy.npy", self.folder / "clean.npy"
         yield from self._save(self.frames, noisy)
-        yield from self._ask("denoise", frames=str(noisy), output=str(clean), **self._settings)
+        yield from self._ask("denoise", frames=str(noisy), output=str(clean), kind=kind_of(self.frames), **self._settings)
         _delete(noisy)
         yield
         self.state, self.fraction = "reading", COMPUTED
@@ -88,6 +90,7 @@ class PreviewJob(SceneJob):
     def __init__(self, client: WorkerClient, input_node, number: int, *, preset: str = "quality", strength: float = 1.0,
                  device: str = "auto", kind: str | None = None) -> None:
         everything = resolve_input(input_node, kind=kind)
+        require_suited(everything, preset)
         first, last = max(everything.first, number - PREVIEW_NEIGHBOURS), min(everything.last, number + PREVIEW_NEIGHBOURS)
         if not everything.first <= number <= everything.last:
             raise InputProblem(_("{name} has no frame {number}; choose one of {count}.").format(
@@ -101,12 +104,13 @@ class PreviewJob(SceneJob):
         noisy, clean = self.folder / "noisy.npy", self.folder / "clean.npy"
         index = self._number - self.frames.first
         yield from self._save(self.frames, noisy)
-        said = yield from self._ask("preview", frames=str(noisy), output=str(clean), index=index, **self._settings)
+        said = yield from self._ask("preview", frames=str(noisy), output=str(clean), index=index, kind=kind_of(self.frames),
+                                    **self._settings)
         self.result = PreviewFrame(self._number, np.load(noisy, mmap_mode="r")[index].copy(), np.load(clean)[0], said["reach"])
 
 
 class ExportJob(SceneJob):
-    """Writes a denoised node as a derived multi-frame XA or RF file. result: its path.
+    """Writes a denoised node as a derived multi-frame XA or RF file. result: its path, of a folder if each frame had a file.
 
     source_files: the DICOM files that the input was loaded from; by default those that Slicer's DICOM database knows
     for the node's source. Without any the file is a new XA object, derived, of no patient.
@@ -115,6 +119,9 @@ class ExportJob(SceneJob):
     def __init__(self, client: WorkerClient, node, path: Path | str, *, source_files: Sequence[Path | str] | None = None,
                  overwrite: bool = True) -> None:
         self.frames = frames_of(node)
+        if self.frames.kind == "volume":
+            raise InputProblem(_("{name} is a volume, and what is written here is a run; use Slicer's own DICOM export, or denoise the "
+                                 "series with the command line, which writes a derived one.").format(name=self.frames.name))
         self._made = made_by(self.frames.node)
         files = source_files_of(self.frames) if source_files is None else source_files
         self._path, self._files, self._overwrite = Path(path), [str(file) for file in files], overwrite
@@ -125,11 +132,11 @@ class ExportJob(SceneJob):
         yield from self._save(self.frames, clean)
         times = self.frames.times_s
         frame_time_s = (times[-1] - times[0]) / (len(times) - 1) if times and len(times) > 1 else None
-        yield from self._ask(
+        said = yield from self._ask(
             "export", frames=str(clean), output=str(self._path), source=self._files, overwrite=self._overwrite,
             first=int(self.frames.node.GetAttribute(f"{ATTRIBUTE}FirstFrame") or 0), frame_time_s=frame_time_s,
             pixel_spacing_mm=list(self.frames.spacing_mm), **self._made)
-        self.result = self._path
+        self.result = Path(said["output"])
 
 
 class AdaptJob(SceneJob):
@@ -140,6 +147,8 @@ class AdaptJob(SceneJob):
 
     def __init__(self, client: WorkerClient, input_nodes: Sequence[Any], out: Path | str, *, minutes: float = 5.0,
                  model: str = "quality", device: str = "auto", overwrite: bool = False) -> None:
+        if is_for_ct(model):
+            raise InputProblem(_("A model for CT is trained with the command line (docs/CT.md); choose the preset Quality or Fast to adapt."))
         self._runs = [resolve_input(node) for node in input_nodes]
         if not self._runs:
             raise InputProblem(_("No sequence is chosen; choose those to adapt the model to."))

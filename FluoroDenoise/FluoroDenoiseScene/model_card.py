@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from .worker_client import worker_path
 
+FAILURES_SHOWN = 3
 
 def model_folder(model: str) -> Path:
     """The folder of a shipped model by its name, or the folder itself."""
@@ -44,4 +45,21 @@ def _lines(facts: dict):
     if gains:
         yield _("Gain on scenes with known truth: {gains}").format(
             gains=", ".join(f"{scene} {gain:.1f} dB" for scene, gain in gains.items()))
+    if not str(facts.get("recipe", {}).get("kind", "")).startswith("ct"):
+        yield _safety(facts)
     yield _("SHA-256 of the weights: {digest}...").format(digest=facts.get("weights_sha256", "?")[:16])
+
+
+def _safety(facts: dict) -> str:
+    """What the safety report of these very weights found; one of other weights says nothing of them."""
+    verdict = facts.get("safety")
+    if not isinstance(verdict, dict) or verdict.get("weights_sha256") != facts.get("weights_sha256"):
+        return _("Safety: not checked; look at what was removed before you trust a picture")
+    failed, limits = ([str(text) for text in verdict.get(name) or ()] for name in ("failed", "limits"))
+    if not verdict.get("passed"):
+        more = _(" and {count} more").format(count=len(failed) - FAILURES_SHOWN) if len(failed) > FAILURES_SHOWN else ""
+        return _("Safety: FAILS its report: {failed}{more}").format(failed="; ".join(failed[:FAILURES_SHOWN]), more=more)
+    if limits:
+        return _("Safety: passes its report, with {count} limits beyond what must be passed: {first}...").format(
+            count=len(limits), first=limits[0])
+    return _("Safety: passes its report")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from .frames import (
@@ -111,7 +112,7 @@ class OutputBuilder:
             raise ValueError(f"The result has {self.added} of {self.count} frames; nothing is written.")
         for node in filter(None, (self._frames.node, self._existing)):
             if node.GetScene() is not self._scene:
-                raise InputProblem(f"{node.GetName()} was removed from the scene, so the result has no place; start again.")
+                raise InputProblem(_("{name} was removed from the scene, so the result has no place; start again.").format(name=node.GetName()))
         aside, self._aside = self._aside, None
         node = self._existing
         if node is None:
@@ -148,18 +149,17 @@ class OutputBuilder:
             return None
         frames = self._frames
         if node.GetScene() is None:
-            raise InputProblem(f"{node.GetName()} is not in the scene any more; choose another output.")
+            raise InputProblem(_("{name} is not in the scene any more; choose another output.").format(name=node.GetName()))
         sequence = sequence_of(node)
         target = node if sequence is None else sequence
         if target is frames.node:
-            raise InputProblem(f"{frames.name} is the input; choose another output, so that the original is kept.")
+            raise InputProblem(_("{name} is the input; choose another output, so that the original is kept.").format(name=frames.name))
         wanted = "vtkMRMLSequenceNode" if frames.kind == "sequence" else "vtkMRMLScalarVolumeNode"
         if target.GetClassName() != wanted:
-            kinds = ("sequence", "volume") if frames.kind == "sequence" else ("volume", "sequence")
-            raise InputProblem(
-                f"{frames.name} is a {kinds[0]}, so its result cannot be written to {node.GetName()}; choose a {kinds[0]} "
-                "or a new node as output."
-            )
+            sentence = (_("{name} is a sequence, so its result cannot be written to {output}; choose a sequence or a new node as output.")
+                        if frames.kind == "sequence" else
+                        _("{name} is a volume, so its result cannot be written to {output}; choose a volume or a new node as output."))
+            raise InputProblem(sentence.format(name=frames.name, output=node.GetName()))
         return target
 
 

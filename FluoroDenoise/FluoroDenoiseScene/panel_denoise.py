@@ -11,6 +11,7 @@ from .model_card import is_model
 from .scene_job import SceneJob, duration
 from .section import JobButton, Section
 from .sequences import InputProblem, resolve_input, sequence_of, shown_volume
+from .suited import require_suited, why_not_installed
 
 MILLISECONDS_TO_SETTLE = 300  # a run that is being loaded or recorded changes with every frame
 
@@ -94,7 +95,15 @@ class DenoiseSection(Section):
         return self.parameters.firstFrame - 1, self.parameters.lastFrame - 1 if self.parameters.lastFrame else None
 
     def _obstacle(self) -> str:
-        return self.panel.missing or self.panel.problem or self._own_model_problem()
+        return self.panel.missing or self.panel.problem or self._own_model_problem() or self._unsuited()
+
+    def _unsuited(self) -> str:
+        """Why the chosen model cannot denoise the chosen input; "" if it can."""
+        try:
+            require_suited(self.panel.frames, self.panel.model)
+        except InputProblem as problem:
+            return str(problem)
+        return why_not_installed(self.panel.model)
 
     def _own_model_problem(self) -> str:
         if self.parameters.preset.value == "own" and not is_model(self.parameters.modelFolder):
@@ -103,7 +112,8 @@ class DenoiseSection(Section):
 
     def _summary(self) -> str:
         frames = self.panel.frames
-        return _("{name}: {count} frames of {width}x{height}.").format(
+        words = _("{name}: {count} slices of {width}x{height}.") if frames.kind == "volume" else _("{name}: {count} frames of {width}x{height}.")
+        return words.format(
             name=frames.name, count=frames.count, width=frames.shape[1], height=frames.shape[0])
 
     def _settings(self) -> dict:

@@ -6,6 +6,7 @@ import math
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .image_quality import Curve, Quality
 
@@ -44,11 +45,11 @@ def quality_plots(quality: Quality, table_node) -> list:
     """
     scene = table_node.GetScene()
     _remove(scene, _referred(table_node, DATA_ROLE))
-    power = "noise power [grey values\u00b2 mm\u00b2]"
+    power = _("noise power [grey values\u00b2 mm\u00b2]")
     wanted = {
-        "spectra": ("Noise power spectrum", "spatial frequency [1/mm]", power, quality.spectra),
-        "times": ("Mean over time", quality.time_label, "mean [grey values]", quality.time_courses),
-        "lag": ("Lag", "frames after the step", "share of the old grey value", (quality.lag,) if quality.lag else ()),
+        "spectra": (_("Noise power spectrum"), _("spatial frequency [1/mm]"), power, quality.spectra),
+        "times": (_("Mean over time"), quality.time_label, _("mean [grey values]"), quality.time_courses),
+        "lag": (_("Lag"), _("frames after the step"), _("share of the old grey value"), (quality.lag,) if quality.lag else ()),
     }
     charts = []
     for key, (title, x_title, y_title, curves) in wanted.items():

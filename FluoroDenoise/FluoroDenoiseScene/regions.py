@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from .frames import Frames, InputProblem, frame_volume
 
@@ -42,7 +43,7 @@ def regions_of(node, frames: Frames) -> list[Region]:
     if node.IsA("vtkMRMLSegmentationNode"):
         segments = node.GetSegmentation()
         return [_region_of_segment(node, name, frames) for name in segments.GetSegmentIDs()]
-    raise InputProblem(f"{node.GetName()} is neither an ROI nor a segmentation; draw one of these around what to measure.")
+    raise InputProblem(_("{name} is neither an ROI nor a segmentation; draw one of these around what to measure.").format(name=node.GetName()))
 
 
 def pixel_to_world(frames: Frames) -> np.ndarray:
@@ -54,7 +55,7 @@ def pixel_to_world(frames: Frames) -> np.ndarray:
     if shown is not None and shown.GetParentTransformNode() is not None:
         to_world = vtk.vtkMatrix4x4()
         if not shown.GetParentTransformNode().GetMatrixTransformToWorld(to_world):
-            raise InputProblem(f"{frames.name} lies under a transform that bends it; measure before applying that one.")
+            raise InputProblem(_("{name} lies under a transform that bends it; measure before applying that one.").format(name=frames.name))
         vtk.vtkMatrix4x4.Multiply4x4(to_world, matrix, matrix)
     return _as_array(matrix)
 
@@ -86,7 +87,8 @@ def _region_of_segment(node, segment: str, frames: Frames) -> Region:
     try:
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, reference).astype(bool)
     except RuntimeError as error:
-        raise InputProblem(f"The segment {name} cannot be laid over {frames.name}; draw it on the frames.") from error
+        raise InputProblem(_("The segment {name} cannot be laid over {frames}; draw it on the frames.").format(
+            name=name, frames=frames.name)) from error
     if frames.kind != "volume":
         return _boxed(name, mask.any(axis=0), frames.numbers, frames)
     inside = [number for number in frames.numbers if mask[number].any()]
@@ -99,11 +101,10 @@ def _boxed(name: str, mask: np.ndarray, numbers: range, frames: Frames) -> Regio
     flat = mask if mask.ndim == 2 else mask.any(axis=0)
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     if not len(numbers) or not len(rows):
-        raise InputProblem(f"The region {name} lies outside {frames.name}; move it onto the frames.")
+        raise InputProblem(_("The region {name} lies outside {frames}; move it onto the frames.").format(name=name, frames=frames.name))
     if flat.sum() < FEWEST_PIXELS:
-        raise InputProblem(
-            f"The region {name} has {flat.sum()} pixels, too few to tell noise; make it {FEWEST_PIXELS} pixels or larger."
-        )
+        raise InputProblem(_("The region {name} has {count} pixels, too few to tell noise; make it {fewest} pixels or larger.").format(
+            name=name, count=flat.sum(), fewest=FEWEST_PIXELS))
     rows, columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return Region(name, rows, columns, mask[..., rows, columns].copy(), numbers)
 

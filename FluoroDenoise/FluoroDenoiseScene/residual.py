@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from .frames import PREFIX, Frames, InputProblem, frame_view, sequence_of
 from .input_frames import frames_of
@@ -31,14 +32,14 @@ def matched(frames: Frames, output_node) -> tuple[Frames, Frames]:
         first = int(output_node.GetAttribute(PREFIX + "FirstFrame") or frames.first)
     last = first + count - 1
     if count == 0 or first < frames.first or last > frames.last or outputs.shape != frames.shape:
-        raise InputProblem(
-            f"{outputs.name} has other frames than {frames.name}; choose an output that was made from this input."
-        )
+        raise InputProblem(_("{name} has other frames than {input}; choose an output that was made from this input.").format(
+            name=outputs.name, input=frames.name))
     chosen = frames.narrowed(first, last)
     if frames.kind == "sequence":
         places = [outputs.indices.index(index) for index in chosen.indices if index in outputs.indices]
         if len(places) != count or places != list(range(places[0], places[0] + count)):
-            raise InputProblem(f"{outputs.name} lacks frames of {frames.name} between its first and last; denoise again.")
+            raise InputProblem(_("{name} lacks frames of {input} between its first and last; denoise again.").format(
+                name=outputs.name, input=frames.name))
         outputs = outputs.narrowed(places[0], places[-1])
     return chosen, outputs
 
@@ -52,7 +53,7 @@ def residual(frames: Frames, output_node, residual_node=None) -> Generator[tuple
     inputs, outputs = matched(frames, output_node)
     dtype = np.dtype(np.int32) if inputs.dtype.kind in "iu" else inputs.dtype
     if residual_node is not None and (sequence_of(residual_node) or residual_node) is outputs.node:
-        raise InputProblem(f"{outputs.name} is the denoised result; choose another node for the difference.")
+        raise InputProblem(_("{name} is the denoised result; choose another node for the difference.").format(name=outputs.name))
     builder = OutputBuilder(inputs, residual_node, f"{frames.name} residual", {"Content": "input minus output"}, dtype)
     sampled = set(np.linspace(0, inputs.count - 1, SAMPLED_FRAMES, dtype=int))
     samples = []

@@ -11,6 +11,7 @@ import logging
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
@@ -144,15 +145,16 @@ class SceneJob:
         except (InputProblem, JobFailed) as problem:
             self._end("failed", str(problem))
         except OSError as error:
-            logging.exception("FluoroDenoise: a job failed")
+            logging.error("FluoroDenoise: a job could not use the disk (%s)", error.strerror or type(error).__name__)
             self._end("failed", _("The job could not use the disk ({reason}); make room in Slicer's temporary folder.").format(
                 reason=error.strerror or type(error).__name__))
         except MemoryError:
             self._end("failed", _("Memory does not suffice for the result; choose fewer frames or close other data."))
         except Exception as error:
-            logging.exception("FluoroDenoise: a job failed")
+            # Where it happened, not its text, which may hold the name of a patient's file.
+            logging.error("FluoroDenoise: a job failed with %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             self._end("failed", _("This is a fault of FluoroDenoise ({reason}); please report it with the application log.").format(
-                reason=f"{type(error).__name__}: {error}"))
+                reason=type(error).__name__))
         finally:
             self._stepping = False
 

@@ -25,6 +25,7 @@ from .worker_process import WorkerProcess
 SECONDS_TO_CANCEL = 1.5  # then the worker is killed: a cancel takes effect within 2 s
 SECONDS_TO_STOP = 0.5  # at the end of Slicer, which should not be held up
 SECONDS_OF_SILENCE = 600.0  # of a worker with a job; the slowest frame on the slowest computer takes less
+SECONDS_OF_IDLENESS = 600.0  # then the worker goes: it holds half a gigabyte, and memory of a graphics card
 SECONDS_OF_A_POLL = 0.01
 SECONDS_A_POLL_CAN_ACCOUNT_FOR = 1.0  # a Slicer that was busy, or a computer that slept, is no silence of the worker
 
@@ -64,12 +65,14 @@ class WorkerClient:
     """The worker of one module: started with the first job, restarted after a crash, ended by `stop`.
 
     worker: the script; default: worker.py of the library beside this extension. python: the interpreter. One job runs
-    at a time and the others wait in order, so the end of a worker concerns one job only.
+    at a time and the others wait in order, so the end of a worker concerns one job only. clock: the seconds by which
+    `rest` counts.
     """
 
     def __init__(self, worker: Path | str | None = None, python: str | None = None,
-                 patience_s: float = SECONDS_OF_SILENCE) -> None:
-        self._worker, self._python, self._patience_s = worker, python, patience_s
+                 patience_s: float = SECONDS_OF_SILENCE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._worker, self._python, self._patience_s, self._clock = worker, python, patience_s, clock
+        self._idle_since: float | None = None
         self._process: WorkerProcess | None = None
         self._leaving: list[tuple[WorkerProcess, Job | None]] = []  # killed, with the job that they were at
         self._untold: deque[tuple[Job, dict]] = deque()
@@ -119,6 +122,20 @@ class WorkerClient:
             self._poll()
         finally:
             self._polling = False
+
+    def rest(self) -> bool:
+        """End a worker that has had nothing to do for SECONDS_OF_IDLENESS; whether there is still a process to look after.
+
+        Call it now and then while no job is under way; it never waits. The next job starts another worker.
+        """
+        self._see_off()
+        if self.busy or not self.alive:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock()
+        elif self._clock() - self._idle_since >= SECONDS_OF_IDLENESS:
+            self._retire()
+        return self.alive or bool(self._leaving)
 
     def stop(self) -> None:
         """End the worker and cancel every job, at the module's cleanup, without callbacks. Takes up to a second."""
@@ -210,7 +227,7 @@ class WorkerClient:
             self._end(job, "failed", why_it_did_not_start(error, self._python or interpreter()))
             return
         job.state, job.sent_at = "running", time.time()
-        self._running, self._kill_at, self._silence_s = job, None, 0.0
+        self._running, self._kill_at, self._silence_s, self._idle_since = job, None, 0.0, None
         self._process.say({"id": job.id, "do": job.do, **job.fields})
 
     def _cancel(self, job: Job) -> None:

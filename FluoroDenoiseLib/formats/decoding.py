@@ -69,11 +69,11 @@ def decoder_for(syntax: UID, name: str) -> str:
 
 
 class DecoderProcess:
-    """Decodes frames of one file; started with its first frame and ended with this object or its process.
+    """Decodes frames of one file or series; started with its first frame and ended with this object or its process.
 
     name: of the file, for messages. frame_bytes: of a decoded frame. options: what pydicom needs to know of the pixels.
-    seconds: the time that a frame may take. One file, one process: what a damaged file did to a decoder's memory must
-    not touch the pictures of the next.
+    seconds: the time that a frame may take. One file or series, one process: what a damaged file did to a decoder's
+    memory must not touch the pictures of another patient.
     """
 
     def __init__(self, name: str, syntax: UID, plugin: str, frame_bytes: int, options: dict, seconds: float = FRAME_SECONDS):
@@ -84,8 +84,12 @@ class DecoderProcess:
         self._end: weakref.finalize | None = None
         self._lock = threading.RLock()
 
-    def decode(self, index: int, pieces: list[bytes]) -> bytes:
-        """The pixels of frame `index`, little endian, from its compressed pieces; InputError if they are not to be had."""
+    def decode(self, index: int, pieces: list[bytes], name: str | None = None) -> bytes:
+        """The pixels of frame `index`, little endian, from its compressed pieces; InputError if they are not to be had.
+
+        name: of the file of this frame, where the frames are a series of files.
+        """
+        self._name = name or self._name
         encoded = _encapsulated(pieces)
         with self._lock:
             if self._owner != os.getpid():  # the other side of a fork: its pipes are not ours to use

@@ -1,4 +1,4 @@
-"""Runs from DICOM: XA and RF, classic and enhanced. The header is believed only where it agrees with the file."""
+"""Runs from DICOM: XA and RF, classic, enhanced, and captured as grey multi-frame images. The header is believed only where it agrees with the file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     XRayAngiographicImageStorage,
     XRayRadiofluoroscopicImageStorage,
 )
@@ -25,6 +29,10 @@ from .dicom_reading import OVERLAYS, functional_group, quiet_pydicom, refusing_d
 
 CLASSIC = (XRayAngiographicImageStorage, XRayRadiofluoroscopicImageStorage)
 ENHANCED = (EnhancedXAImageStorage, EnhancedXRFImageStorage)
+CAPTURES = (MultiFrameGrayscaleByteSecondaryCaptureImageStorage, MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
+RUNS = CLASSIC + ENHANCED + CAPTURES
+CAPTURED = ("XA", "RF", "OT", "")  # what may have been captured: ultrasound and endoscopy have other noise
+CT = (CTImageStorage, EnhancedCTImageStorage)
 LOSSY_SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 UNEVEN = 0.2
 TIMES = (0x00181063, 0x00181065)  # FrameTime and FrameTimeVector
@@ -35,7 +43,7 @@ MOVEMENTS = (
 
 
 def read_dicom(path: Path) -> FluoroRun:
-    """The run in an XA or RF file, its header and the number of its frames checked before the first is decoded.
+    """The run in an XA or RF file or a capture of one, its header and the number of its frames checked before the first is decoded.
 
     Native frames are read in place, compressed ones decoded one at a time. MONOCHROME1 stays as stored.
     InputError if the file is damaged or contradicts itself, UnsupportedError if it is sound but no grey X-ray run,
@@ -43,7 +51,7 @@ def read_dicom(path: Path) -> FluoroRun:
     """
     with open(path, "rb") as file, refusing_damage(path.name, "reading its header"):
         try:
-            _require_plain(path)
+            require_plain(path)
             header = dcmread(file, stop_before_pixels=True)
         except InvalidDicomError:
             raise InputError(f"{path.name} is not a DICOM file.") from None
@@ -63,7 +71,7 @@ def read_dicom(path: Path) -> FluoroRun:
     return FluoroRun(frames=frames, scale=IntensityScale.from_frames(frames), **run_parts)
 
 
-def _require_plain(path: Path) -> None:
+def require_plain(path: Path) -> None:
     """UnsupportedError for a file that is deflated as a whole: reading its header would inflate all of it, be it a bomb."""
     if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise UnsupportedError(f"{path.name} is deflated as a whole; save it uncompressed first.")
@@ -74,16 +82,21 @@ def _require_xray_run(header: Dataset, path: Path) -> None:
     sop_class = header.get("SOPClassUID")
     if not syntax or not sop_class or not header.get("SOPInstanceUID"):
         raise InputError(f"{path.name} lacks its transfer syntax, SOP class or SOP instance UID; it is incomplete.")
-    if sop_class not in CLASSIC + ENHANCED:
+    if sop_class not in RUNS:
+        if sop_class in CT:
+            raise UnsupportedError(f"{path.name} is a slice or volume of CT ({sop_class.name}), and the presets fast and quality are for "
+                                   "X-ray runs; use --preset ct.")
         kind = "unknown" if sop_class.name == str(sop_class) else sop_class.name
         raise UnsupportedError(f"{path.name} is a DICOM object of another kind ({kind}); XA and RF runs can be denoised.")
+    if sop_class in CAPTURES and str(header.get("Modality") or "") not in CAPTURED:
+        raise UnsupportedError(f"{path.name} is a capture of no X-ray run, by its Modality; XA and RF runs can be denoised.")
     if syntax.is_private:
         raise UnsupportedError(f"{path.name} is stored in a way of its maker's own; save it in a standard one first.")
 
 
 def is_enhanced(header: Dataset) -> bool:
     """Whether facts lie in functional groups, per frame, rather than at the top of the header."""
-    return header.SOPClassUID in ENHANCED
+    return header.SOPClassUID in (*ENHANCED, EnhancedCTImageStorage)
 
 
 def _relationship(header: Dataset) -> str:
@@ -173,6 +186,8 @@ def _cautions(header: Dataset, relationship: str, name: str) -> list[str]:
         said.append(f"{name} was compressed with losses: compression blocks can look like structure.")
     if relationship == "UNKNOWN":
         said.append(f"{name} does not say how its values follow the dose; the noise is estimated without that.")
+    if header.SOPClassUID in CAPTURES:
+        said.append(f"{name} is a secondary capture: what was done to its pictures before is not known, and text may be burned in.")
     if "DIGITAL_SUBTR" in str(pixel_facts.get("ImageProcessingApplied") or ""):
         said.append(f"{name} is a subtracted run; denoise the unsubtracted one where you have it.")
     if header.get("BurnedInAnnotation") == "YES":
@@ -207,8 +222,8 @@ def may_be_xray_run(path: Path) -> bool:
     """False for a sound DICOM file of another kind; a damaged one counts, so that someone is told of it."""
     try:
         with quiet_pydicom():
-            _require_plain(path)
+            require_plain(path)
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     except Exception:  # pydicom answers damage with many kinds of exception
         return True
-    return header.get("SOPClassUID", XRayAngiographicImageStorage) in CLASSIC + ENHANCED
+    return header.get("SOPClassUID", XRayAngiographicImageStorage) in RUNS

@@ -85,8 +85,13 @@ def pixel_layout(header: Dataset, path: Path) -> PixelLayout:
     )
 
 
-def open_frames(file: BinaryIO, header: Dataset, layout: PixelLayout, path: Path) -> LazyFrames:
-    """The frames of a file that stands at its pixel data; InputError unless all of them are there."""
+def open_frames(
+    file: BinaryIO, header: Dataset, layout: PixelLayout, path: Path, decoder: DecoderProcess | None = None
+) -> LazyFrames:
+    """The frames of a file that stands at its pixel data; InputError unless all of them are there.
+
+    decoder: that of another file of the same series and layout, to be used on.
+    """
     syntax = layout.transfer_syntax
     length = _enter_pixel_data(file, syntax, path)
     if syntax.is_compressed:
@@ -96,7 +101,7 @@ def open_frames(file: BinaryIO, header: Dataset, layout: PixelLayout, path: Path
         pieces = frame_pieces(file, header, layout.frames, syntax, path.name)
         if any(sum(length for _, length in piece) > 2 * layout.bytes // layout.frames + 2**20 for piece in pieces):
             raise InputError(f"{path.name} has compressed frames that are larger than uncompressed ones; the file is damaged.")
-        return CompressedFrames(path, layout, pieces, plugin)
+        return CompressedFrames(path, layout, pieces, decoder or decoder_process(path, layout, plugin))
     _require_native_length(file, length, layout, path)
     if not syntax.is_little_endian and layout.stored_dtype.itemsize == 1:
         raise UnsupportedError(f"{path.name} has 8-bit pixels in the retired big-endian encoding; save it little-endian first.")
@@ -149,30 +154,39 @@ def _within_bits(frame: np.ndarray, layout: PixelLayout, index: int, name: str) 
     return cleaned
 
 
+def decoder_process(path: Path, layout: PixelLayout, plugin: str) -> DecoderProcess:
+    """A process that decodes frames of this layout, not started yet. plugin: the decoder, a name of pydicom's."""
+    signed = layout.stored_dtype.kind == "i"
+    options = {
+        "rows": layout.rows, "columns": layout.columns, "number_of_frames": 1, "samples_per_pixel": 1,
+        "photometric_interpretation": "MONOCHROME2", "pixel_representation": int(signed),
+        "bits_allocated": 8 * layout.stored_dtype.itemsize, "bits_stored": layout.bits_stored,
+        # Values beyond the stated bits are a contradiction to be told, not to be masked away.
+        "pixel_keyword": "PixelData", "correct_unused_bits": signed,
+    }  # fmt: skip
+    return DecoderProcess(path.name, layout.transfer_syntax, plugin, layout.bytes // layout.frames, options)
+
+
 class CompressedFrames(LazyFrames):
     """Frames decoded one at a time in a process of their own. Memory: one frame, compressed and not.
 
-    pieces: of each frame, see frame_pieces. plugin: the decoder, a name of pydicom's.
+    pieces: of each frame, see frame_pieces.
     """
 
-    def __init__(self, path: Path, layout: PixelLayout, pieces: list[list[Piece]], plugin: str):
+    def __init__(self, path: Path, layout: PixelLayout, pieces: list[list[Piece]], decoder: DecoderProcess):
         super().__init__(layout.frames)
-        self._path, self._layout, self._pieces = path, layout, pieces
-        signed = layout.stored_dtype.kind == "i"
-        options = {
-            "rows": layout.rows, "columns": layout.columns, "number_of_frames": 1, "samples_per_pixel": 1,
-            "photometric_interpretation": "MONOCHROME2", "pixel_representation": int(signed),
-            "bits_allocated": 8 * layout.stored_dtype.itemsize, "bits_stored": layout.bits_stored,
-            # Values beyond the stated bits are a contradiction to be told, not to be masked away.
-            "pixel_keyword": "PixelData", "correct_unused_bits": signed,
-        }  # fmt: skip
-        self._decoder = DecoderProcess(path.name, layout.transfer_syntax, plugin, layout.bytes // layout.frames, options)
+        self._path, self._layout, self._pieces, self._decoder = path, layout, pieces, decoder
+
+    @property
+    def decoder(self) -> DecoderProcess:
+        """The process, for other files of the same series."""
+        return self._decoder
 
     def _read(self, index: int) -> np.ndarray:
         layout = self._layout
         with still_there(self._path.name), open(self._path, "rb") as file:
             pieces = [_piece(file, position, length) for position, length in self._pieces[index]]
-        pixels = np.frombuffer(self._decoder.decode(index, pieces), layout.stored_dtype.newbyteorder("<"))
+        pixels = np.frombuffer(self._decoder.decode(index, pieces, self._path.name), layout.stored_dtype.newbyteorder("<"))
         frame = pixels.reshape(layout.rows, layout.columns).astype(layout.stored_dtype)
         return frame if layout.stored_dtype.kind == "i" else _within_bits(frame, layout, index, self._path.name)
 

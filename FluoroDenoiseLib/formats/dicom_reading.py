@@ -4,9 +4,10 @@ go nowhere."""
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,40 @@ from ..errors import FluoroDenoiseError, InputError
 OVERLAYS = range(0x6000, 0x6020, 2)  # the groups of drawings over the pixels
 
 
+_quiet_lock = threading.Lock()
+_quiet_blocks = 0
+_quiet = ExitStack()
+
+
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """No warning, log line or validation of pydicom reaches anyone inside the block."""
+    """No warning, log line or validation of pydicom reaches anyone inside the block.
+
+    Warnings belong to the whole process, so of several threads the first in makes it quiet and the last out ends that.
+    """
+    global _quiet_blocks
+    with _quiet_lock:
+        if _quiet_blocks == 0:
+            _quiet.enter_context(_without_pydicoms_words())
+        _quiet_blocks += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_blocks -= 1
+            if _quiet_blocks == 0:
+                _quiet.close()
+
+
+@contextmanager
+def _without_pydicoms_words() -> Iterator[None]:
     log = logging.getLogger("pydicom")
     disabled = log.disabled
     log.disabled = True
     try:
         with warnings.catch_warnings(), config.disable_value_validation():
             warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", module="FluoroDenoiseLib")  # our own, of another thread
             yield
     finally:
         log.disabled = disabled

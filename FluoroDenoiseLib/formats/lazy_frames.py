@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
@@ -18,18 +19,23 @@ SUPPORTED_TYPES = ("u1", "i1", "u2", "i2", "f4", "f8")
 
 
 class LazyFrames(Sequence):
-    """What the lazy sequences share: len(), [i], [i:j] (a list) and iteration; a subclass reads one frame."""
+    """What the lazy sequences share: len(), [i], [i:j] (a list) and iteration; a subclass reads one frame.
+
+    Threads may ask at the same time; one is answered after the other.
+    """
 
     def __init__(self, count: int):
         self._count = count
+        self._reading = Lock()
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return [self._read(number) for number in range(self._count)[index]]
-        return self._read(range(self._count)[index])
+            return [self[number] for number in range(self._count)[index]]
+        with self._reading:
+            return self._read(range(self._count)[index])
 
     @abstractmethod
     def _read(self, index: int) -> np.ndarray:

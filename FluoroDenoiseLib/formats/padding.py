@@ -16,7 +16,7 @@ def with_padding(frames: Iterable[np.ndarray], run: FluoroRun) -> Iterable[np.nd
 
     The frames as they are where the run has no padding. Its frames are then read once more, one at a time.
     """
-    padding = _padding_range(run.source.header, run.source.dtype) if run.source.kind == "dicom" else None
+    padding = padding_range(run.source.header, run.source.dtype) if run.source.kind == "dicom" else None
     return frames if padding is None else _restored(frames, run, *padding)
 
 
@@ -30,7 +30,7 @@ def _restored(frames: Iterable[np.ndarray], run: FluoroRun, low: int, high: int)
         yield frame
 
 
-def _padding_range(header: Dataset, dtype: np.dtype) -> tuple[int, int] | None:
+def padding_range(header: Dataset, dtype: np.dtype) -> tuple[int, int] | None:
     """Lowest and highest value that mark padding; None without it."""
     with quiet_pydicom():
         value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")

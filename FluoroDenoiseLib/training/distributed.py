@@ -48,6 +48,15 @@ def average(tensors: Iterable[Tensor]) -> None:
         tensor.detach().copy_(mean.view(tensor.shape))
 
 
+def gathered(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, of one shape, one after the other along the first axis, the same everywhere."""
+    if count() == 1:
+        return tensor
+    everybody = [torch.empty_like(tensor) for _ in range(count())]
+    torch.distributed.all_gather(everybody, tensor.contiguous())
+    return torch.cat(everybody)
+
+
 def share_hashes(hashes: list[str]) -> list[str]:
     """The SHA-256 of everybody's pieces: each process knows some, the others are "". Returns when all are there."""
     if count() == 1 or not hashes:

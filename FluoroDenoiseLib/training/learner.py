@@ -16,19 +16,22 @@ from torch import Tensor, nn
 from FluoroDenoiseLib.compute import Compute
 from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.model_folder import Model, build_network
-from FluoroDenoiseLib.recipe import Recipe
+from FluoroDenoiseLib.recipe import CtCycleRecipe, Recipe
 from FluoroDenoiseLib.training import distributed
 from FluoroDenoiseLib.training.checkpoints import Checkpoint
-from FluoroDenoiseLib.training.objective import Objective
+from FluoroDenoiseLib.training.objective import Beside, Objective
 
 LARGEST_GRADIENT = 1.0
 WEIGHT_DECAY = 1e-4
 
 
 class Learner:
-    """Network and optimiser of one recipe. averaged: the exponential average of the weights, which is what is judged."""
+    """Network and optimiser of one recipe. averaged: the exponential average of the weights, which is what is judged.
 
-    def __init__(self, recipe: Recipe, compute: Compute, start: Model | None) -> None:
+    beside: what an adversarial objective trains with it; the optimiser then has the parameters of the network first.
+    """
+
+    def __init__(self, recipe: Recipe, compute: Compute, start: Model | None, beside: Beside | None = None) -> None:
         _seed(recipe.seed, "weights")
         self.recipe, self.compute = recipe, compute
         network = build_network(recipe)
@@ -36,7 +39,13 @@ class Learner:
             _take_weights(network, start)
         self.network = network.to(compute.torch_device, memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=WEIGHT_DECAY)
+        self.partner = nn.Module() if beside is None else beside.partner.to(compute.torch_device)
+        self.opponent = nn.Module() if beside is None else beside.opponent.to(compute.torch_device)
+        settings = {"lr": recipe.learning_rate, "weight_decay": WEIGHT_DECAY}
+        if beside is not None:
+            settings["betas"] = (beside.momentum, 0.999)
+        self.optimiser = torch.optim.AdamW(self._learning(), **settings)
+        self.rival = None if beside is None else torch.optim.AdamW(self.opponent.parameters(), **settings)
         # float16 loses small gradients; elsewhere this passes everything through.
         self.scaler = torch.amp.GradScaler(compute.torch_device.type, enabled=compute.precision == "float16")
         self.step = 0
@@ -45,21 +54,26 @@ class Learner:
         self.best_step = 0
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 1 % of the recipe's rate."""
+        """Linear warm-up, then half a cosine down to 1 % of the recipe's rate, or what `flat_share` of a recipe says."""
         warm = min(1.0, (step + 1) / self.recipe.warmup_steps)
+        if isinstance(self.recipe, CtCycleRecipe):
+            falling = self.recipe.steps * (1 - self.recipe.flat_share)
+            return self.recipe.learning_rate * warm * min(1.0, (self.recipe.steps - step) / max(falling, 1.0))
         decay = 0.505 + 0.495 * math.cos(math.pi * step / self.recipe.steps)
         return self.recipe.learning_rate * warm * decay
 
     def advance(self, objective: Objective) -> dict[str, Tensor]:
         """One optimiser step over all micro-batches of all processes; returns this process's mean of each term."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self._optimisers():
+            for group in optimiser.param_groups:
+                group["lr"] = self.learning_rate(self.step)
+            optimiser.zero_grad(set_to_none=True)
         parts = [self._micro_batch(objective, part) for part in range(self.recipe.accumulate)]
         self._average_over_processes()
-        self.scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        self.scaler.step(self.optimiser)
+        for optimiser in self._optimisers():
+            self.scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], LARGEST_GRADIENT)
+            self.scaler.step(optimiser)
         self.scaler.update()
         self.step += 1
         self._average_over_steps()
@@ -69,18 +83,34 @@ class Learner:
         batch, accumulate = self.recipe.batch, self.recipe.accumulate
         first = (distributed.rank() * accumulate + part) * batch
         _seed(self.recipe.seed, "clips", self.step, first)
+        clips = range(first, first + batch)
+        self.opponent.requires_grad_(False)
         with self.compute.autocast():
-            losses = objective.losses(self.network, self.step, range(first, first + batch))
+            losses = objective.losses(self.network, self.step, clips)
         self.scaler.scale(sum(losses) / accumulate).backward()
-        return {name: loss.detach().float() for name, loss in losses._asdict().items()}
+        terms = losses._asdict()
+        if self.rival is not None:
+            self.opponent.requires_grad_(True)
+            with self.compute.autocast():
+                opposed = objective.opposition(self.network, self.step, clips)
+            self.scaler.scale(sum(opposed) / accumulate).backward()
+            terms |= opposed._asdict()
+        return {name: loss.detach().float() for name, loss in terms.items()}
+
+    def _learning(self) -> list[nn.Parameter]:
+        return [*self.network.parameters(), *self.partner.parameters()]
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimiser] if self.rival is None else [self.optimiser, self.rival]
 
     def _average_over_processes(self) -> None:
         if distributed.count() == 1:
             return
-        for parameter in self.network.parameters():
+        parameters = [*self._learning(), *self.opponent.parameters()]
+        for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        distributed.average(parameter.grad for parameter in self.network.parameters())
+        distributed.average(parameter.grad for parameter in parameters)
         distributed.average(buffer for buffer in self.network.buffers() if buffer.is_floating_point())
 
     def _average_over_steps(self) -> None:
@@ -116,8 +146,10 @@ class Learner:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.averaged.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in (self.best or {}).items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+        tensors |= {f"partner.{name}": value for name, value in self.partner.state_dict().items()}
+        tensors |= {f"opponent.{name}": value for name, value in self.opponent.state_dict().items()}
+        for name, optimiser in zip(("optimiser", "rival"), self._optimisers()):
+            tensors |= _state_of(optimiser, name)
         best = {"best_risk": self.best_risk, "best_step": self.best_step}
         return Checkpoint(self.step, tensors, {**best, "scaler": self.scaler.state_dict(), **values})
 
@@ -129,17 +161,29 @@ class Learner:
         # Laid out in memory like the network's own, so that the same kernels compute the same bits.
         like = self.network.state_dict()
         self.best = {name: torch.empty_like(like[name]).copy_(value) for name, value in best.items()} or None
-        parameters = dict(enumerate(self.network.parameters()))
-        state = self.optimiser.state_dict()
-        for name, value in checkpoint.part("optimiser.").items():
-            index, key = name.split(".", 1)
-            if key != "step":
-                value = torch.empty_like(parameters[int(index)], requires_grad=False).copy_(value)
-            state["state"].setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(state)
+        self.partner.load_state_dict(checkpoint.part("partner."))
+        self.opponent.load_state_dict(checkpoint.part("opponent."))
+        for name, optimiser in zip(("optimiser", "rival"), self._optimisers()):
+            _restore_state(optimiser, checkpoint.part(f"{name}."))
         self.scaler.load_state_dict(checkpoint.values["scaler"])
         self.best_risk, self.best_step = checkpoint.values["best_risk"], checkpoint.values["best_step"]
         self.step = checkpoint.step
+
+
+def _state_of(optimiser: torch.optim.Optimizer, called: str) -> dict[str, Tensor]:
+    states = optimiser.state_dict()["state"].items()
+    return {f"{called}.{index}.{name}": value for index, state in states for name, value in state.items()}
+
+
+def _restore_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = optimiser.param_groups[0]["params"]
+    state = optimiser.state_dict()
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        if key != "step":
+            value = torch.empty_like(parameters[int(index)], requires_grad=False).copy_(value)
+        state["state"].setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict(state)
 
 
 def _seed(*parts: object) -> None:

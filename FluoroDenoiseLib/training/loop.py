@@ -10,6 +10,7 @@ import json
 import platform
 import time
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from FluoroDenoiseLib import __version__
 from FluoroDenoiseLib.compute import Compute
+from FluoroDenoiseLib.formats.held_folder import held_folder
 from FluoroDenoiseLib.model_folder import Model, save_model, write_whole
 from FluoroDenoiseLib.recipe import Recipe, load_recipe, recipe_to_dict
 from FluoroDenoiseLib.training import distributed
@@ -51,12 +53,18 @@ def run_training(
 
     The model is the one of lowest risk, or the last where the objective knows no risk. start: the model whose weights to
     begin with, instead of random ones. Under torchrun all processes call this alike; the first one writes.
-    ModelError when the folder holds a training by another recipe or on other data, or `start` another network.
+    ModelError when the folder holds a training by another recipe or on other data, or `start` another network;
+    OutputError while another process trains there.
     """
     training = _Training(recipe, folder, compute, objective, start)
-    training.claim()
-    training.resume()
-    learner, journal = training.learner, training.journal
+    with training.held():
+        training.claim()
+        training.resume()
+        yield from _steps(training, report_every)
+
+
+def _steps(training: _Training, report_every: int) -> Iterator[Progress]:
+    recipe, objective, learner, journal = training.recipe, training.objective, training.learner, training.journal
     began, first_step, since = time.monotonic(), learner.step, []
     try:
         while learner.step < recipe.steps:
@@ -84,7 +92,7 @@ class _Training:
 
     def __init__(self, recipe: Recipe, folder: Path, compute: Compute, objective: Objective, start: Model | None) -> None:
         self.recipe, self.folder, self.compute, self.objective, self.start = recipe, folder, compute, objective, start
-        self.learner = Learner(recipe, compute, start)
+        self.learner = Learner(recipe, compute, start, getattr(objective, "beside", None))
         self.journal = Journal(folder)
         self.risk: float | None = None
         self.writes = distributed.rank() == 0
@@ -92,11 +100,17 @@ class _Training:
         if start is not None:
             self.manifest["starting weights"] = start.sha256
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains in the folder inside the block."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with held_folder(self.folder) if self.writes else nullcontext():
+            yield
+
     def claim(self) -> None:
         """Make the folder this recipe's, and clear away what a killed process left half-written."""
         path = self.folder / "recipe.json"
         if self.writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in (*self.folder.glob(".*.tmp"), *self.folder.glob("previews/.*.tmp")):
                 unfinished.unlink(missing_ok=True)
             drop_old_checkpoints(self.folder)

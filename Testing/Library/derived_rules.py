@@ -12,20 +12,23 @@ from collections.abc import Iterator
 from FluoroDenoiseLib.formats import Provenance
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import EnhancedXAImageStorage, EnhancedXRFImageStorage, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import EnhancedCTImageStorage, EnhancedXAImageStorage, EnhancedXRFImageStorage, ExplicitVRLittleEndian, RLELossless
 
 PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "IssuerOfPatientID", "OtherPatientIDs", "PatientAge",
            "PatientWeight", "PatientComments", "SpecificCharacterSet")  # fmt: skip
 STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription")
 GEOMETRY = ("FrameOfReferenceUID", "ImagerPixelSpacing", "PixelSpacing", "PositionerPrimaryAngle", "PositionerSecondaryAngle",
             "DistanceSourceToDetector", "DistanceSourceToPatient", "PatientOrientation", "Laterality", "ShutterShape",
-            "ShutterLeftVerticalEdge", "CollimatorShape", "PositionerMotion")  # fmt: skip
+            "ShutterLeftVerticalEdge", "CollimatorShape", "PositionerMotion", "ImagePositionPatient", "ImageOrientationPatient",
+            "SliceThickness", "SpacingBetweenSlices", "SliceLocation", "GantryDetectorTilt", "TableHeight", "PatientPosition",
+            "InstanceNumber", "DimensionIndexSequence", "DimensionOrganizationSequence")  # fmt: skip
 TECHNIQUE = ("KVP", "XRayTubeCurrent", "ExposureTime", "Exposure", "RadiationSetting", "AcquisitionDate", "AcquisitionTime",
-             "AcquisitionDateTime", "ImageAndFluoroscopyAreaDoseProduct", "IrradiationEventUID")  # fmt: skip
+             "AcquisitionDateTime", "ImageAndFluoroscopyAreaDoseProduct", "IrradiationEventUID", "ConvolutionKernel", "CTDIvol",
+             "AcquisitionNumber", "ConversionType")  # fmt: skip
 PIXELS = ("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
           "PixelRepresentation", "NumberOfFrames", "PixelPaddingValue")  # fmt: skip
 INTENSITY = ("PixelIntensityRelationship", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-             "VOILUTSequence", "PresentationLUTShape")  # fmt: skip
+             "RescaleType", "VOILUTSequence", "PresentationLUTShape")  # fmt: skip
 TIMING = ("FrameIncrementPointer", "FrameTime", "FrameTimeVector", "FrameDelay", "CineRate", "RecommendedDisplayFrameRate",
           "MaskSubtractionSequence", "RepresentativeFrameNumber", "StartTrim", "StopTrim", "RWavePointer")  # fmt: skip
 STALE = ("SmallestImagePixelValue", "LargestImagePixelValue", "HistogramSequence", "IconImageSequence", "DigitalSignaturesSequence",
@@ -40,7 +43,12 @@ def same(keywords: tuple[str, ...]):
 
 
 def enhanced(header: Dataset) -> bool:
-    return header.SOPClassUID in (EnhancedXAImageStorage, EnhancedXRFImageStorage)
+    return header.SOPClassUID in (EnhancedXAImageStorage, EnhancedXRFImageStorage, EnhancedCTImageStorage)
+
+
+def second_value(header: Dataset) -> str:
+    """The second value of a derived Image Type: C.7.6.1.1.2, and C.8.16.1 for enhanced CT."""
+    return "PRIMARY" if header.SOPClassUID == EnhancedCTImageStorage else "SECONDARY"
 
 
 def items(header: Dataset, keyword: str) -> list[Dataset]:
@@ -114,15 +122,26 @@ def times_fit_the_frames(source, derived, provenance):  # C.7.6.5
     return all(tag in derived for tag in pointers) and (vector is None or isinstance(vector, bytes) or len(vector) == frames)
 
 
-def enhanced_groups_say_so(source, derived, provenance):  # C.8.19.6.4, C.7.6.16.2.6, C.8.13.2
+def groups_keep_what_they_say_of_space_and_values(source, derived, provenance):  # C.7.6.16
     if not enhanced(source):
         return True
+    kept = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence",
+            "FrameVOILUTSequence", "FrameAnatomySequence", "IrradiationEventIdentificationSequence")  # fmt: skip
+    said = lambda header: [[items(group, keyword) for keyword in kept]
+                           for shared in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence") for group in items(header, shared)]
+    return said(source) == said(derived)
+
+
+def enhanced_groups_say_so(source, derived, provenance):  # C.8.19.6.4, C.7.6.16.2.6, C.8.13.2, C.8.15.3.1
+    if not enhanced(source):
+        return True
+    ct = source.SOPClassUID == EnhancedCTImageStorage
     groups = [*items(derived, "SharedFunctionalGroupsSequence"), *items(derived, "PerFrameFunctionalGroupsSequence")]
-    facts = [item for group in groups for item in items(group, "FramePixelDataPropertiesSequence")]
+    facts = [item for group in groups for item in items(group, "CTImageFrameTypeSequence" if ct else "FramePixelDataPropertiesSequence")]
     derivations = [item for group in groups for item in items(group, "DerivationImageSequence")]
     evidence = last(last(last(derived, "SourceImageEvidenceSequence"), "ReferencedSeriesSequence"), "ReferencedSOPSequence")
-    return (all(item.FrameType[:2] == ["DERIVED", "SECONDARY"] for item in facts)
-            and all({"LOW_PASS_FILTER", "FRAME_AVERAGING"} <= set(item.ImageProcessingApplied) for item in facts)
+    return (bool(facts) and all(item.FrameType[:2] == ["DERIVED", second_value(source)] for item in facts)
+            and (ct or all({"LOW_PASS_FILTER", "FRAME_AVERAGING"} <= set(item.ImageProcessingApplied) for item in facts))
             and bool(derivations) and code(last(derivations[-1], "DerivationCodeSequence")) == known(codes.DCM.Smoothing)
             and evidence.get("ReferencedSOPInstanceUID") == source.SOPInstanceUID
             and derived.get("ContentQualification") == "RESEARCH"
@@ -162,7 +181,7 @@ RULES = {
     "intensity and window stay": same(INTENSITY),
     "timing and masks stay": same(TIMING),
     "times fit the frames": times_fit_the_frames,
-    "it is a derived image": lambda s, d, p: list(d.ImageType) == ["DERIVED", "SECONDARY", *list(s.ImageType)[2:]],
+    "it is a derived image": lambda s, d, p: list(d.ImageType) == ["DERIVED", second_value(s), *list(s.ImageType)[2:]],
     "the derivation is described": derivation_is_described,
     "the derivation has its code": our_code_is_smoothing,
     "the source image is referenced": source_image_is_referenced,
@@ -180,6 +199,7 @@ RULES = {
     "the pixels fill their element": pixels_fill_the_element,
     "the times of its making are there": times_of_making_are_there,
     "enhanced groups say so too": enhanced_groups_say_so,
+    "enhanced groups keep the rest": groups_keep_what_they_say_of_space_and_values,
 }
 
 

@@ -21,6 +21,8 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     RLELossless,
     XRayRadiofluoroscopicImageStorage,
 )
@@ -50,6 +52,17 @@ def rf_file(path: Path) -> Path:
     return xa_file(
         path, frames, SOPClassUID=XRayRadiofluoroscopicImageStorage, Modality="RF", PositionerMotion=None,
         PositionerPrimaryAngle=None, PositionerSecondaryAngle=None,
+    )  # fmt: skip
+
+
+def capture_file(path: Path, bits: int = 12) -> Path:
+    """A grey multi-frame secondary capture of a run, of bytes or of words."""
+    sop_class = MultiFrameGrayscaleByteSecondaryCaptureImageStorage if bits == 8 else MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    return xa_file(
+        path, noise_frames(bits=bits), bits, SOPClassUID=sop_class, ConversionType="DI", BurnedInAnnotation="NO",
+        PresentationLUTShape="IDENTITY", RescaleSlope="1", RescaleIntercept="0", RescaleType="US", ImageType=["ORIGINAL", "PRIMARY"],
+        FieldOfViewShape=None, PositionerMotion=None, PositionerPrimaryAngle=None, PositionerSecondaryAngle=None, KVP=None, RadiationSetting=None,
+        PixelIntensityRelationship=None, ImagerPixelSpacing=None, ExposureTime=None, XRayTubeCurrent=None, Exposure=None,
     )  # fmt: skip
 
 

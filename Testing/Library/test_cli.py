@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,9 +98,13 @@ def test_one_bad_file_does_not_stop_a_folder(model, tmp_path, capsys):
     assert cli.main(arguments) == 3
     assert (out / "a.npy").exists() and (out / "deep" / "c.npy").exists() and not (out / "b.npy").exists()
     printed = capsys.readouterr()
-    assert "2 of 3 runs denoised, 1 failed" in printed.out and "failed with code 3: b.npy" in printed.out
-    assert cli.main(arguments) == 3
-    assert "2 were there already" in capsys.readouterr().out
+    assert "2 of 3 runs denoised" in printed.out and "run 2 of 3: failed with code 3: run 2 is not a NumPy file" in printed.out
+    assert "b.npy" not in printed.out + printed.err
+    assert cli.main([*arguments, "--names"]) == 3
+    printed = capsys.readouterr().out
+    assert re.search(r"already there +2 ", printed) and "b.npy (run 2 of 3): failed with code 3: b.npy is not a NumPy file" in printed
+    (runs / "b.npy").unlink()
+    assert cli.main(arguments) == 0
 
 
 @pytest.mark.parametrize("arguments, code, words", [
@@ -175,8 +180,9 @@ def test_simulated_runs_of_a_folder_differ_and_can_be_trained_on(tmp_path, model
 def test_an_evaluation_prints_a_table_and_writes_it(model, tmp_path, capsys):
     out = tmp_path / "report"
     assert cli.main(["evaluate", "--presets", model, "--scenes", "q30", "--seeds", "1", "--size", "32", "--frames", "5",
-                     "--device", "cpu", "--out", str(out)]) == 0
+                     "--without", "BM3D", "BM4D", "--device", "cpu", "--out", str(out)]) == 0
     assert "| q30" in capsys.readouterr().out and "| tiny" in (out / "table.md").read_text()
+    assert Image.open(out / "best.png").size[0] > 600
 
 
 @pytest.mark.parametrize("runs", ["absent", "empty"])

@@ -9,6 +9,7 @@ import pytest
 from dicom_examples import (
     COMPRESSED,
     OLD_SYNTAXES,
+    capture_file,
     changed,
     compressed,
     enhanced_file,
@@ -348,6 +349,20 @@ def test_pydicom_says_nothing_of_the_patient(xa, capfd, recwarn):
 def test_pixels_are_found_at_their_offset(xa):
     offset = native_pixel_offset(xa)
     assert read_run(xa).frames._block.offset == offset
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_grey_capture_of_a_run_is_read_with_a_caution(tmp_path, bits):
+    run = read_run(capture_file(tmp_path / "capture.dcm", bits))
+    np.testing.assert_array_equal(np.stack(list(run.frames)), noise_frames(bits=bits))
+    assert run.intensity_relationship == "UNKNOWN" and "capture.dcm is a secondary capture" in " ".join(run.warnings)
+    assert find_runs(tmp_path) == [tmp_path / "capture.dcm"]
+
+
+@pytest.mark.parametrize("modality", ["US", "ES", "CT"])
+def test_a_capture_of_something_else_is_refused(tmp_path, modality):
+    with pytest.raises(UnsupportedError, match="a capture of no X-ray run, by its Modality"):
+        read_run(changed(capture_file(tmp_path / "capture.dcm"), Modality=modality))
 
 
 def test_a_folder_gives_its_runs_and_not_its_other_files(tmp_path):

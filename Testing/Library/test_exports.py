@@ -70,6 +70,51 @@ def test_an_enhanced_run_keeps_the_functional_groups_of_its_frames(tmp_path):
     assert frame_range(run, 0, 5) is run
 
 
+def single_frames(folder, frames):
+    """A series of files of one frame each."""
+    return [xa_file(folder / f"in_{number}.dcm", frames[number : number + 1], InstanceNumber=number + 1, SeriesInstanceUID="2.25.7",
+                    PatientID=f"P{number}") for number in range(len(frames))]  # fmt: skip
+
+
+@pytest.mark.parametrize("first, count", [(0, 5), (1, 3)])
+def test_a_run_of_one_file_a_frame_becomes_that_again(tmp_path, first, count):
+    sources = single_frames(tmp_path, picture())
+    clean = array(tmp_path / "clean.npy", picture()[first : first + count] // 2 * 2)
+    report, _ = export(clean, tmp_path / "out.dcm", sources, PROVENANCE, first=first)
+    written = sorted((tmp_path / "out").iterdir())
+    assert report.path == tmp_path / "out" and (report.frames, report.pixels) == (count, count * 64 * 96) and len(written) == count
+    for number, path in enumerate(written):
+        header, source = pydicom.dcmread(path), pydicom.dcmread(sources[first + number])
+        np.testing.assert_array_equal(read_run(path).frames[0], np.load(clean)[number])
+        assert header.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID and header.PatientID == source.PatientID
+        assert header.InstanceNumber == source.InstanceNumber
+    assert len({pydicom.dcmread(path).SeriesInstanceUID for path in written}) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_files_of_one_frame_in_another_order_or_of_another_picture_are_refused_whole(tmp_path):
+    frames = picture(3)
+    sources = single_frames(tmp_path, frames)
+    with pytest.raises(InputError, match="order of their instance numbers"):
+        export(array(tmp_path / "c.npy", frames), tmp_path / "out.dcm", sources[::-1], PROVENANCE)
+    frames[2] = frames[2, ::-1]
+    with pytest.raises(InputError, match="does not show what"):
+        export(array(tmp_path / "c.npy", frames), tmp_path / "out.dcm", sources, PROVENANCE)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_is_replaced_only_if_it_holds_such_files_and_that_is_wanted(tmp_path):
+    sources, clean = single_frames(tmp_path, picture()), array(tmp_path / "c.npy", picture())
+    export(clean, tmp_path / "out.dcm", sources, PROVENANCE)
+    with pytest.raises(OutputError, match="exists already"):
+        export(clean, tmp_path / "out.dcm", sources, PROVENANCE)
+    export(clean, tmp_path / "out.dcm", sources, PROVENANCE, overwrite=True)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        export(clean, tmp_path / "out.dcm", sources, PROVENANCE, overwrite=True)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
 def test_without_a_source_it_is_a_run_of_nobody(tmp_path):
     clean = array(tmp_path / "clean.npy", noise_frames())
     report, warnings = export(clean, tmp_path / "out.dcm", [], PROVENANCE, frame_time_s=0.04, pixel_spacing_mm=(0.3, 0.2))
@@ -117,7 +162,7 @@ def test_targets_and_sources_that_cannot_be_meant_are_refused(tmp_path):
         export(clean, source, [source], PROVENANCE)
     with pytest.raises(OutputError, match="run that is being read"):
         export(clean, source, [source], PROVENANCE, overwrite=True)
-    with pytest.raises(UnsupportedError, match="2 DICOM files"):
+    with pytest.raises(UnsupportedError, match="5 frames from 2 DICOM files"):
         export(clean, tmp_path / "out.dcm", [source, source], PROVENANCE)
     with pytest.raises(UnsupportedError, match="not a DICOM file"):
         export(clean, tmp_path / "out.dcm", [clean], PROVENANCE)

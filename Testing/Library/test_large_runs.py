@@ -1,5 +1,6 @@
 """Runs far larger than memory should ever see at once."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,13 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, restorer, few,
     assert count == many
     # A tenth more for the allocator, far below the frames themselves: 1000 of them are 2 GB.
     assert large < 1.1 * small + 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_ten_thousand_frames_take_the_memory_of_a_hundred():
+    program = Path(__file__).resolve().parents[1] / "measure_memory.py"
+    ended = subprocess.run([sys.executable, str(program), "--size", "32", "--frames", "100", "10000"], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    print(ended.stdout)
+    assert json.loads(ended.stdout.splitlines()[-1])["growth MB"] <= 20

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from FluoroDenoiseLib.motion import estimate_flow, flow_confidence, leaves_frame, smooth, spline_noise_gain, warp
+from FluoroDenoiseLib.global_motion import global_motion
+from FluoroDenoiseLib.motion import estimate_flow, flow_confidence, halved, leaves_frame, median, smooth, spline_noise_gain, warp
 
 
 def texture(size, seed=0):
@@ -99,3 +100,33 @@ def test_confidence_is_high_where_going_and_coming_back_agree():
     backward[..., :16] += 2.0
     confidence = flow_confidence(forward, backward)[0, 8:24]
     assert confidence[:, :12].max() < 0.01 and confidence[:, 16:].min() > 0.99
+
+
+@pytest.mark.parametrize("cached", [2, 300, 2**40])
+def test_results_do_not_depend_on_the_blocks_they_are_made_in(cached, monkeypatch):
+    image, other = texture(61, seed=3)[:, :45], texture(61, seed=4)[:, :45]
+    flow = 3 * torch.stack([texture(61, seed=5)[:, :45], texture(61, seed=6)[:, :45]])[None]
+
+    def everything():
+        return (
+            smooth(torch.stack([image, other]), 2.0), warp(image, flow), warp(image, flow, "bilinear"), leaves_frame(flow),
+            estimate_flow(image[None], other[None]), global_motion(image[None], image[None].roll(1, 2)),
+        )  # fmt: skip
+
+    expected = everything()
+    monkeypatch.setattr("FluoroDenoiseLib.motion.CACHED_PIXELS", cached)
+    for one, another in zip(everything(), expected):
+        torch.testing.assert_close(one, another, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 7), (5, 4), (33, 64)])
+def test_halving_averages_the_pixels_there_are(height, width):
+    image = torch.randn(1, 2, height, width)
+    expected = torch.nn.functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+    torch.testing.assert_close(halved(image), expected)
+
+
+def test_the_middle_value_is_that_of_torch():
+    for count in (1, 2, 9, 100):
+        values = torch.randn(count)
+        assert median(values) == values.median()

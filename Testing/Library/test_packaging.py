@@ -16,8 +16,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 CMAKE = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
 INSTALLED_AS = {"PIL": "pillow", "pywt": "pywavelets", "skimage": "scikit-image", "gdcm": "python-gdcm", "openjpeg": "pylibjpeg-openjpeg",
-                "jpeg_ls": "pyjpegls"}
-INSTALLED_BY_THE_USER = {"bm3d"}  # see the README: its licence is not ours to pass on
+                "jpeg_ls": "pyjpegls", "cv2": "opencv-python-headless"}
+INSTALLED_BY_THE_USER = {"bm3d", "bm4d"}  # see the README: their licence is not ours to pass on
 
 
 def cmake_list(name):
@@ -37,9 +37,11 @@ def requirements():
 
 def test_slicer_installs_every_file_of_the_library():
     scripts = {path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.py")}
-    models = {path.relative_to(LIBRARY).as_posix() for path in (LIBRARY / "models").rglob("*") if path.is_file()}
+    places = [LIBRARY / "models", LIBRARY / "evaluation" / "readers_page"]
+    resources = {path.relative_to(LIBRARY).as_posix() for place in places for path in place.rglob("*") if path.is_file()}
+    resources |= {path.relative_to(LIBRARY).as_posix() for path in LIBRARY.rglob("*.npz")}
     assert set(cmake_list("MODULE_PYTHON_SCRIPTS")) == scripts, "list every .py in FluoroDenoiseLib/CMakeLists.txt"
-    assert set(cmake_list("MODULE_PYTHON_RESOURCES")) == models, "list every model file in FluoroDenoiseLib/CMakeLists.txt"
+    assert set(cmake_list("MODULE_PYTHON_RESOURCES")) == resources, "list every model file and page in FluoroDenoiseLib/CMakeLists.txt"
 
 
 def test_every_package_that_is_imported_is_required():

@@ -158,3 +158,11 @@ def test_the_reference_scene_reaches_its_numbers():
 
     assert decibels([step.estimate for step in causal(Recursion(), frames)]) > 32.4
     assert decibels([step.estimate for step in steps]) > 35.3
+
+
+def test_a_step_does_not_depend_on_the_blocks_it_is_made_in(monkeypatch):
+    _, noisy = panning_run(count=4)
+    expected = causal(Recursion(), noisy)[-1]
+    monkeypatch.setattr("FluoroDenoiseLib.motion.CACHED_PIXELS", 64 * 10)
+    for one, another in zip(causal(Recursion(), noisy)[-1], expected):
+        assert torch.allclose(one, another, atol=1e-3)

@@ -117,6 +117,21 @@ def test_the_sample_run_is_small_enough_for_a_repository():
     assert sum(path.stat().st_size for path in (RESOURCES / "SampleData").iterdir()) < 1.5e6
 
 
+def is_translated(node):
+    """Whether all texts of an expression are in _("..."), but for what fills their gaps."""
+    texts = {id(part) for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value}
+    elsewhere = [part for part in ast.walk(node) if isinstance(part, ast.keyword)]
+    elsewhere += [part for part in ast.walk(node) if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "_"]
+    return texts <= {id(part) for place in elsewhere for part in ast.walk(place)}
+
+
+@pytest.mark.parametrize("path", module_files(), ids=lambda path: path.name)
+def test_what_a_person_reads_when_an_input_does_not_fit_can_be_translated(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("InputProblem", "InstallProblem", "JobFailed"):
+            assert all(map(is_translated, node.args)), f"line {node.lineno}: write the sentence as _(\"...\")"
+
+
 def requirement_lines():
     lines = (RESOURCES / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]

@@ -246,6 +246,13 @@ def test_an_export_finds_its_source_in_the_dicom_database(start, sequence, tmp_p
     assert job.report["source"] == [str(tmp_path / "in.dcm")]
 
 
+def test_an_export_of_one_file_a_frame_ends_in_a_folder(start, sequence, tmp_path, monkeypatch):
+    client = start()
+    output = DenoiseJob(client, sequence).wait()
+    monkeypatch.setattr(client, "request", lambda do, output, **fields: WorkerClient.request(client, do, output=output.removesuffix(".dcm"), **fields))
+    assert ExportJob(client, output, tmp_path / "x.dcm", source_files=list("abcdef")).wait() == tmp_path / "x"
+
+
 def test_runs_for_an_adaptation_are_saved_one_after_the_other(start, scene, tmp_path):
     first, second = make_run(scene), make_run(scene, 3, name="other")
     job = AdaptJob(start(), [first, second], tmp_path / "model", minutes=2)

@@ -1,9 +1,13 @@
 """The logic as scripts use it: without the panel, with a fake worker, and once with the real one and the shipped weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import slicer
 from host.fixtures import frames_of, make_run, run_events
+
+FAKE = Path(__file__).parent / "fake_worker.py"
 
 
 def test_five_lines_denoise_a_saved_run_with_the_shipped_weights(scene, module, tmp_path):
@@ -120,3 +124,25 @@ def test_the_other_jobs_reach_the_worker_with_their_settings(logic, sequence, tm
 
 def test_the_module_tests_itself(scene, module):
     slicer.modules.FluoroDenoiseInstance.runTest(msec=0)
+
+
+def test_a_worker_with_nothing_to_do_is_sent_away_and_comes_back_when_needed(scene, module, sequence, monkeypatch):
+    from FluoroDenoiseScene import errands as errands_module
+    from FluoroDenoiseScene import worker_client
+    from FluoroDenoiseScene.job import DenoiseJob
+
+    now = [0.0]
+    monkeypatch.setattr(errands_module, "MILLISECONDS_BETWEEN_LOOKS", 1)
+    errands = errands_module.Errands(worker_client.WorkerClient(FAKE, clock=lambda: now[0]))
+    try:
+        errands.run(DenoiseJob(errands.client, sequence), wait=True)
+        run_events(lambda: errands._timer is not None)
+        assert errands.client.alive
+        now[0] += worker_client.SECONDS_OF_IDLENESS
+        run_events(lambda: errands._timer is None)  # nothing is left to look after
+        assert not errands.client.alive
+        job = errands.run(DenoiseJob(errands.client, sequence), wait=False)
+        run_events(lambda: job.ended)
+        assert job.state == "done" and errands.client.alive
+    finally:
+        errands.stop()

@@ -168,7 +168,7 @@ def test_a_run_that_grows_is_noticed(panel, scene):
 
 
 def test_an_own_model_needs_a_folder(filled, tmp_path):
-    filled.ui.presetComboBox.currentIndex = 2
+    filled.ui.presetComboBox.currentIndex = 3
     assert not filled.ui.applyButton.enabled and "Own model" in filled.ui.applyButton.toolTip
     (tmp_path / "model.json").write_text("{}")
     filled.ui.modelFolderEdit.currentPath = str(tmp_path)

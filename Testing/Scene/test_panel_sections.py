@@ -151,3 +151,19 @@ def test_the_devices_are_asked_for_when_options_are_opened_and_not_before(panel,
 
 def test_setup_lists_what_is_installed(panel):
     assert "torch" in panel.ui.setupLabel.text.lower()
+
+
+@pytest.mark.parametrize("safety, words", [
+    (None, "Safety: not checked"),
+    ({"passed": True, "failed": [], "limits": []}, "Safety: passes its report"),
+    ({"passed": True, "failed": [], "limits": ["B9 d' 0.9, not 1 or more", "B10"]}, "with 2 limits beyond what must be passed: B9 d'"),
+    ({"passed": False, "failed": ["B1 bias 3 %, not 1 % or less", "B2", "B3", "B4", "B5"], "limits": []}, "FAILS its report: B1 bias 3 %, not 1 % or less; B2; B3 and 2 more"),
+    ({"passed": True, "failed": [], "limits": [], "weights_sha256": "of others"}, "Safety: not checked"),
+    ("yes", "Safety: not checked"),
+])  # fmt: skip
+def test_the_card_of_a_model_tells_its_safety_report(tmp_path, safety, words):
+    from FluoroDenoiseScene.model_card import card
+
+    verdict = {"weights_sha256": "ab" * 32, **safety} if isinstance(safety, dict) else safety
+    (tmp_path / "model.json").write_text(json.dumps({"name": "mine", "weights_sha256": "ab" * 32, "safety": verdict}))
+    assert words in card(str(tmp_path))
