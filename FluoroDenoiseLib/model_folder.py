@@ -117,8 +117,8 @@ def _network(folder: Path, recipe: Recipe, blob: bytes) -> nn.Module:
         if max(repeated) > len(weights):
             raise unfit
         with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in build_network(recipe).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in weights.items() if tensor.is_floating_point()}:
+            needed = build_network(recipe).state_dict()
+        if _shapes(needed) != _shapes(weights):
             raise unfit
         network = build_network(recipe)
         network.load_state_dict(weights, strict=True)
@@ -129,6 +129,10 @@ def _network(folder: Path, recipe: Recipe, blob: bytes) -> nn.Module:
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise ModelError(f"The weights in {folder} hold values that are not finite; copy the model folder again, or train it again.")
     return network
+
+
+def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, tuple]:
+    return {name: (tensor.shape, tensor.is_floating_point()) for name, tensor in weights.items()}
 
 
 def _read_card(folder: Path) -> dict:

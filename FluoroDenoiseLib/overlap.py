@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Generic, TypeVar
 
 AHEAD = 3  # items that wait on a belt: enough to even out a slow disk, few enough for frames of any size
+LOOKS_FOR_A_START = 50  # an interrupt can come while a thread is being started; then it may never have been
 LOOK_S = 0.2  # how often one who waits looks whether the other side is still there
 
 Item = TypeVar("Item")
@@ -91,6 +92,7 @@ def write_behind(write: Callable[[Iterator[Item]], Result], items: Iterable[Item
     """
     belt: Belt[Item] = Belt(most)
     ended: list[tuple[Result | None, BaseException | None]] = []
+    over = Event()  # not the thread's own join: in Python 3.11 an interrupt of it makes a running thread look ended
 
     def work() -> None:
         try:
@@ -99,21 +101,23 @@ def write_behind(write: Callable[[Iterator[Item]], Result], items: Iterable[Item
             ended.append((None, error))
         finally:
             belt.leave()
+            over.set()
 
     writer = Thread(target=work, daemon=True)
-    writer.start()
-    interrupt = None
+    interrupt, looks = None, 0
     try:
+        writer.start()
         belt.fill(items)
     except KeyboardInterrupt as error:
         interrupt = error
         belt.end(error)
-    while writer.is_alive():
+    while not over.is_set() and (writer.ident is not None or looks < LOOKS_FOR_A_START):
+        looks += 1
         try:
-            writer.join(LOOK_S)
+            over.wait(LOOK_S)
         except KeyboardInterrupt as error:  # what is being put in its place is not left half-way
             interrupt = error
-    result, failure = ended[0]
+    result, failure = ended[0] if ended else (None, None)
     if failure is not None or interrupt is not None:
         raise failure or interrupt
     return result

@@ -44,6 +44,7 @@ if __name__ == "__main__":
     for one in (summary for evaluation in evaluations for summary in evaluation.summaries):
         first.setdefault((one.scene, one.method), one)
     print(f"{RESULTS.name} is written")
-    print("README.md has the table" if write_readme(ROOT / "README.md", list(first.values())) else "README.md is left as it is")
+    readme = any(write_readme(ROOT / "README.md", evaluation.summaries) for evaluation in evaluations)
+    print("README.md has the table" if readme else "README.md is left as it is")
     for path in sorted(MODELS.glob("*/model.json")):
         print(f"{path.parent.name}: scores of {', '.join(write_scores(path.parent, list(first.values()))) or 'nothing'}")

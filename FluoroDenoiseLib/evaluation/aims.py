@@ -38,17 +38,23 @@ def aims() -> list[Aim]:
     return listed
 
 
-def aims_table(summaries: Sequence[Summary]) -> str:
-    """Each aim, what was measured, and whether it is reached; "" where none was measured."""
-    found = {(one.method, one.scene): one for one in reversed(summaries)}
+def aims_table(evaluations: Sequence[Sequence[Summary]]) -> str:
+    """Each aim, what was measured in the first evaluation that shows it, and whether it is reached; "" where none was measured."""
     lines = [("aim", "at least", "measured", "reached")]
     for aim in aims():
-        try:
-            value = aim.measure(found)
-        except KeyError:
-            continue
-        lines.append((aim.what, f"{aim.least:g}", f"{value:.{aim.digits}f}", "yes" if value >= aim.least else "**no**"))
+        values = (_measured(aim, summaries) for summaries in evaluations)
+        value = next((value for value in values if value == value), None)
+        if value is not None:
+            lines.append((aim.what, f"{aim.least:g}", f"{value:.{aim.digits}f}", "yes" if value >= aim.least else "**no**"))
     return markdown(lines) if len(lines) > 1 else ""
+
+
+def _measured(aim: Aim, summaries: Sequence[Summary]) -> float:
+    """nan where the evaluation does not show it."""
+    try:
+        return aim.measure({(one.method, one.scene): one for one in summaries})
+    except KeyError:
+        return float("nan")
 
 
 def _value(method: str, scene: str, name: str) -> Callable[[Found], float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from FluoroDenoiseLib.errors import InputError
 from FluoroDenoiseLib.evaluation.aims import aims_table
-from FluoroDenoiseLib.evaluation.rows import Row, Summary, efficiency_table, markdown, read_rows, summarise, table
+from FluoroDenoiseLib.evaluation.rows import Row, Summary, beside_equals, efficiency_table, markdown, read_rows, summarise, table
 from FluoroDenoiseLib.evaluation.scene_catalogue import GROUPS
 from FluoroDenoiseLib.model_folder import write_whole
 
@@ -34,16 +34,17 @@ PIVOTS = {"psnr": ("PSNR, dB", 1), "psnr_near": ("PSNR near the tool, dB", 1), "
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)/]+\.png)\)")
 ABOUT = """# Results
 
-Written by `python docs/record_scores.py OUT...` from the folders that the commands below left; no number is typed by hand. Rivals
-that are not free and two that are: `pip install '.[evaluate]' bm3d bm4d`. CT is the Visible Human Female pelvis (National Library of
-Medicine, public domain), its right half, seen from the front, which no training run showed. DATA holds a folder for each source of
+Written by `python docs/record_scores.py OUT...` from the folders that the commands below left; no number is typed by hand. What
+the rivals need: `pip install '.[evaluate]' bm3d bm4d`. CT is the Visible Human Female pelvis (National Library of Medicine, public
+domain), its right half, seen from the front, which no training run showed. `data` (--data) holds a folder for each source of
 real pictures: `radiography_static_2bm` (github.com/shahaniRG/Radiography), `leeds_tor_pylinac` (pylinac), `lcd_ct_repeats`
 (github.com/DIDSR/LCD_CT), `biplane_knee_autoscoper` (github.com/BrownBiomechanics/Autoscoper).
 
 All methods of a scene are told the same noise, estimated from its noisy frames. A rival with settings is shown with those of best PSNR on
-that scene, which is a favour. Judged are all frames but two at either end; BM3D, which costs seconds a frame, on two of them. The common
-scene: three slabs that move apart, a wire 2.4 px wide at 3.5 px a frame, 30 quanta a pixel, noise correlated 0.25 between neighbours,
-12 bits; a scene's name says what differs. **reference**: two rigid layers, white noise, 256x256, for which the best linear estimate is known.
+that scene, which is a favour. Judged are all frames but two at either end; BM3D, which costs seconds a frame, on two of them. Where
+a rival was judged on fewer seeds its name says so, and our own stand beside it on the same seeds. The common scene: three slabs that
+move apart, a wire 2.4 px wide at 3.5 px a frame, 30 quanta a pixel, noise correlated 0.25 between neighbours, 12 bits; a scene's name
+says what differs. **reference**: two rigid layers, white noise, 256x256, for which the best linear estimate is known.
 
 - PSNR in dB (standard deviation over seeds) and SSIM (Gaussian window of 1.5 px): over the range from the 0.1st to the 99.9th percentile
   of the clean run. near tool: PSNR within 4 px. contrast: share of the tool's that is kept; discs: that of round tools alone.
@@ -52,8 +53,10 @@ scene: three slabs that move apart, a wire 2.4 px wide at 3.5 px a frame, 30 qua
   compare with each other only.
 - CPU s/frame: processor seconds over all cores; their ratios mean something, they themselves depend on the machine and what else it
   does. MB: working memory beyond what the process held. Speed proper is measured by `fluorodenoise benchmark`.
-- efficiency: mean square error of the best linear estimate, which is given the true motion, the true noise and the tool's picture,
-  over that of the method; both ways against the one that sees all frames, causal against the one that sees the past, from frame 10 on.
+- efficiency: mean square error of the best linear estimate, which is given the true motion and the true noise, over that of the
+  method; both ways beside the one that sees all frames, causal beside the one that sees the past, from frame 10 on. tool given: beside
+  an estimate that is also given the tool's picture, which bounds it more strictly; one that is not given it has no prior for the tool, so a
+  method can be better there.
 """
 
 
@@ -68,7 +71,7 @@ class Evaluation:
 
     @property
     def summaries(self) -> list[Summary]:
-        return summarise(self.rows)
+        return summarise(beside_equals(self.rows))
 
     @property
     def title(self) -> str:
@@ -97,7 +100,7 @@ def write_page(folders: Sequence[Path], page: Path) -> list[Evaluation]:
     pictures = page.with_name(page.stem.lower())
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
-    aims = aims_table([one for evaluation in evaluations for one in evaluation.summaries])
+    aims = aims_table([evaluation.summaries for evaluation in evaluations])
     parts = [ABOUT, *(["## What was aimed at", aims] if aims else [])]
     for evaluation in evaluations:
         parts += _evaluation(evaluation, pictures)

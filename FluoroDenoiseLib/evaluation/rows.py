@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +60,9 @@ MEASURED = ("psnr", "psnr_near", "contrast", "disc_contrast", "ssim", "vif", "ni
 class Summary:
     """Means over the seeds of a scene, and the standard deviation of PSNR over them.
 
-    efficiency: mean square error of the oracle that sees all frames and is given the tool's picture, over the method's;
-    efficiency_causal: the same of the oracle that sees the past, on the late frames. nan where no oracle is known.
+    efficiency: mean square error of the oracle that sees all frames, over the method's; efficiency_causal: the same of the
+    oracle that sees the past, on the late frames; each also beside an oracle that is given the tool's picture, which no
+    method is. nan where no oracle is known.
     """
 
     scene: str
@@ -81,7 +82,9 @@ class Summary:
     wall_s: float
     memory_mb: float
     efficiency: float = NAN
+    efficiency_given: float = NAN
     efficiency_causal: float = NAN
+    efficiency_causal_given: float = NAN
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
@@ -90,19 +93,43 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
     for row in rows:
         groups.setdefault((row.scene, row.method), []).append(row)
     ceilings = {key: (_mean(same, "psnr"), _mean(same, "psnr_late")) for key, same in groups.items()}
-    unknown = (NAN, NAN)
     summaries = []
     for (scene, method), same in groups.items():
         means = {name: _mean(same, name) for name in MEASURED}
-        best, _ = ceilings.get((scene, ALL_FRAMES + TOOL_KNOWN), unknown)
-        _, best_late = ceilings.get((scene, PAST_FRAMES + TOOL_KNOWN), unknown)
-        whole = len({row.frames for row in same}) == 1 and not method.startswith(PAST_FRAMES)
-        summaries.append(Summary(
-            scene, method, len(same), max(row.frames for row in same), **means, psnr_spread=float(np.std([row.psnr for row in same])),
-            efficiency=10 ** ((means["psnr"] - best) / 10) if whole else NAN,
-            efficiency_causal=10 ** ((means["psnr_late"] - best_late) / 10),
-        ))  # fmt: skip
+        all_judged = len({row.frames for row in same}) == 1 and not method.startswith(PAST_FRAMES)
+        share = {}
+        for given, ending in (("", ""), (TOOL_KNOWN, "_given")):
+            best, _ = ceilings.get((scene, ALL_FRAMES + given), (NAN, NAN))
+            _, best_late = ceilings.get((scene, PAST_FRAMES + given), (NAN, NAN))
+            share["efficiency" + ending] = 10 ** ((means["psnr"] - best) / 10) if all_judged else NAN
+            share["efficiency_causal" + ending] = 10 ** ((means["psnr_late"] - best_late) / 10)
+        spread = float(np.std([row.psnr for row in same]))
+        summaries.append(Summary(scene, method, len(same), max(row.frames for row in same), psnr_spread=spread, **means, **share))
     return summaries
+
+
+def beside_equals(rows: Sequence[Row]) -> list[Row]:
+    """The rows, but methods that were judged on fewer seeds than others say so, and our models have rows of those seeds too.
+
+    Seeds differ by more than methods do, so a mean over one seed must not stand beside a mean over three.
+    """
+    seeds: dict[str, set[int]] = {}
+    judged: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        seeds.setdefault(row.scene, set()).add(row.seed)
+        judged.setdefault((row.scene, row.method), set()).add(row.seed)
+    fewer = {key: found for key, found in judged.items() if found < seeds[key[0]]}
+    kept = [row for row in rows if (row.scene, row.method) not in fewer]
+    named = [replace(row, method=row.method + _only(fewer[row.scene, row.method])) for row in rows if (row.scene, row.method) in fewer]
+    for row in rows:
+        same = {tuple(sorted(found)) for (scene, _), found in fewer.items() if scene == row.scene and row.seed in found}
+        if row.weights and (row.scene, row.method) not in fewer:
+            named += [replace(row, method=row.method + _only(set(found))) for found in sorted(same)]
+    return kept + named
+
+
+def _only(seeds: set[int]) -> str:
+    return f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
 
 
 HEAD = ("scene", "method", "PSNR", "near tool", "contrast", "discs", "SSIM", "VIF", "NIQE", "CPU s/frame", "MB")
@@ -127,12 +154,9 @@ def efficiency_table(summaries: Sequence[Summary]) -> str:
     known = [one for one in summaries if one.efficiency == one.efficiency or one.efficiency_causal == one.efficiency_causal]
     if not known:
         return ""
-    head = ("scene", "method", "PSNR", "efficiency both ways", "PSNR from frame 10 on", "efficiency causal")
-    lines = [
-        (one.scene, one.method, _number(one.psnr, 2), _number(one.efficiency, 2), _number(one.psnr_late, 2), _number(one.efficiency_causal, 2))
-        for one in known
-    ]
-    return markdown([head, *lines])
+    head = ("scene", "method", "PSNR", "efficiency both ways", "tool given", "PSNR from frame 10 on", "efficiency causal", "tool given")
+    measures = ("psnr", "efficiency", "efficiency_given", "psnr_late", "efficiency_causal", "efficiency_causal_given")
+    return markdown([head, *((one.scene, one.method, *(_number(getattr(one, name), 2) for name in measures)) for one in known)])
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -158,7 +182,7 @@ def write_rows(rows: Sequence[Row], folder: Path, remarks: Sequence[str] = ()) -
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in asdict(row).items()}
         for row in rows
     ]
-    summaries = summarise(rows)
+    summaries = summarise(beside_equals(rows))
     efficiency = efficiency_table(summaries)
     parts = [table(summaries), *([efficiency] if efficiency else []), *remarks]
     contents = {"rows.csv": text.getvalue(), "rows.json": json.dumps(entries, indent=1) + "\n", "table.md": "\n\n".join(parts) + "\n"}

@@ -9,7 +9,7 @@ from PIL import Image
 from FluoroDenoiseLib.denoise import denoise
 from FluoroDenoiseLib.evaluation.charts import Series, chart
 from FluoroDenoiseLib.evaluation.rivals import RIVALS
-from FluoroDenoiseLib.evaluation.rows import Row, Summary, summarise
+from FluoroDenoiseLib.evaluation.rows import Row, Summary, beside_equals, summarise
 from FluoroDenoiseLib.evaluation.scene_catalogue import DOSES, SPEEDS
 from FluoroDenoiseLib.evaluation.session import Session
 from FluoroDenoiseLib.model_folder import write_whole
@@ -21,7 +21,7 @@ CROP_PX = 192
 
 def draw(session: Session) -> list[str]:
     """Write what there is to show into the session's folder, and the cases' story into cases.json; names of the PNGs."""
-    pictures = charts_of(summarise(session.rows), [model.name for model in session.models])
+    pictures = charts_of(summarise(beside_equals(session.rows)), [model.name for model in session.models])
     stories = {}
     for kind, row in extremes(session).items():
         pictures[f"{kind}.png"], stories[kind] = picture_of_case(session, row)
@@ -33,7 +33,8 @@ def draw(session: Session) -> list[str]:
 
 def charts_of(summaries: Sequence[Summary], models: Sequence[str]) -> dict[str, Image.Image]:
     """PSNR against dose, and contrast of wires and of discs against speed, where two scenes or more have them."""
-    methods = [*SHOWN_RIVALS, *models]
+    on_few_seeds = [name for name in dict.fromkeys(one.method for one in summaries) if name.startswith(("BM3D, ", *(f"{model}, " for model in models[-1:])))]
+    methods = [*SHOWN_RIVALS, *models, *on_few_seeds]
 
     def series(prefix: str, steps: Sequence[int], measure: str) -> list[Series]:
         values = {(one.method, one.scene): getattr(one, measure) for one in summaries}

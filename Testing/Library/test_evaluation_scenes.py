@@ -96,3 +96,20 @@ def test_real_pictures_are_judged_by_what_truth_they_have(pictures):
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         planned_real(REAL, tmp_path / "absent")
+
+
+def test_the_ceilings_are_those_of_the_frames_that_are_judged(monkeypatch):
+    asked = []
+
+    def oracle(scene, frames, targets, tool_known=False):
+        asked.append((tuple(frames), tuple(targets), tool_known))
+        return scene.clean[list(targets)]
+
+    monkeypatch.setattr("FluoroDenoiseLib.evaluation.scenes.oracle", oracle)
+    scene = known_scene()
+    made = dict(scene.ceilings())
+    assert [len(estimate) for estimate in made.values()] == [16, 16, 8, 16, 8, 16]
+    assert list(made)[2:] == ["oracle, past frames", "oracle, all frames", "oracle, past frames, tool known", "oracle, all frames, tool known"]
+    late = [call for call in asked if call[0] == tuple(range(call[1][-1] + 1)) and len(call[1]) == 1 and call[1][0] >= 10]
+    assert len(late) == 2 * 8 and {call[1][0] for call in late} == set(range(10, 18))
+    assert np.array_equal(made["oracle, past frames"], scene.clean[10:18])

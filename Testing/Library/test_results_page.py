@@ -88,11 +88,11 @@ def test_the_readmes_table_needs_its_three_doses():
 
 
 def test_aims_are_judged_by_what_was_measured():
-    told = aims_table(summarise(rows()))
+    told = aims_table([[], summarise(rows())])
     assert "| quality above BM3D at 8 quanta, dB" in told and "3.50" in told and "efficiency" not in told
     assert [line.split("|")[4].strip() for line in told.splitlines() if "times BM3D" in line] == ["yes", "yes"]
-    worse = aims_table(summarise([row for row in rows() if row.method != "quality"]
-                                 + [Row("q8", 0, "quality", "", 31.0, 31.0, 0.5, 0.9, 0.5, 1.0)]))  # fmt: skip
+    worse = aims_table([summarise([row for row in rows() if row.method != "quality"]
+                                  + [Row("q8", 0, "quality", "", 31.0, 31.0, 0.5, 0.9, 0.5, 1.0)])])  # fmt: skip
     assert "**no**" in worse
     assert aims_table([]) == ""
 

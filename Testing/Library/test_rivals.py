@@ -8,7 +8,7 @@ from FluoroDenoiseLib.errors import InputError
 from FluoroDenoiseLib.evaluation.metrics import psnr
 from FluoroDenoiseLib.evaluation.report import evaluate, left_out
 from FluoroDenoiseLib.evaluation.rivals import FEW, RIVALS, Rival, best_setting, climb, recursive_filter, timed
-from FluoroDenoiseLib.evaluation.rows import Row, efficiency_table, read_rows, summarise, table, write_rows
+from FluoroDenoiseLib.evaluation.rows import Row, beside_equals, efficiency_table, read_rows, summarise, table, write_rows
 from FluoroDenoiseLib.evaluation.scenes import EvaluationScene, evaluation_scenes, still_scene
 from FluoroDenoiseLib.evaluation.temporal_filters import variance_conditioned_average
 from FluoroDenoiseLib.evaluation.working_memory import WorkingMemory
@@ -147,13 +147,23 @@ def test_without_a_truth_only_niqe_is_told_and_rivals_take_their_middle_setting(
 
 def test_efficiency_is_the_share_of_what_the_oracle_reaches():
     known = dict(setting="", psnr_near=1.0, contrast=1.0, ssim=1.0, cpu_s=0.1, sigma_ratio=1.0, frames=16)
-    rows = [Row("reference", 0, "ours", psnr=37.0, psnr_late=38.0, **known),
-            Row("reference", 0, "oracle, past frames, tool known", psnr=41.0, psnr_late=41.0, **known),
-            Row("reference", 0, "oracle, all frames, tool known", psnr=40.0, psnr_late=42.0, **known)]
-    ours, past, best = summarise(rows)
+    levels = {"ours": (37.0, 38.0), "oracle, past frames": (41.0, 41.0), "oracle, all frames": (40.0, 42.0),
+              "oracle, past frames, tool known": (42.0, 42.0), "oracle, all frames, tool known": (47.0, 47.0)}
+    ours, past, best, *_ = found = summarise([Row("reference", 0, name, psnr=psnr, psnr_late=late, **known) for name, (psnr, late) in levels.items()])
     assert ours.efficiency == pytest.approx(10**-0.3) and ours.efficiency_causal == pytest.approx(10**-0.3)
+    assert ours.efficiency_given == pytest.approx(0.1) and ours.efficiency_causal_given == pytest.approx(10**-0.4)
     assert best.efficiency == past.efficiency_causal == 1 and math.isnan(past.efficiency)
-    assert "0.50" in efficiency_table([ours, past, best])
+    assert "0.50" in efficiency_table(found)
+
+
+def test_a_mean_over_fewer_seeds_stands_beside_our_own_over_the_same():
+    def row(method, seed, psnr, weights=""):
+        return Row("q8", seed, method, "", psnr, 1.0, 1.0, 0.9, 0.1, 1.0, weights=weights)
+
+    rows = [row("noisy", 0, 10.0), row("noisy", 1, 20.0), row("BM3D", 0, 15.0), row("ours", 0, 16.0, "abc"), row("ours", 1, 26.0, "abc")]
+    found = {one.method: one.psnr for one in summarise(beside_equals(rows))}
+    assert found == {"noisy": 15.0, "ours": 21.0, "BM3D, seed 0": 15.0, "ours, seed 0": 16.0}
+    assert beside_equals(rows[:2]) == rows[:2]
 
 
 def test_what_was_not_measured_takes_no_column():
