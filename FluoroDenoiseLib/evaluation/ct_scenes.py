@@ -1,4 +1,4 @@
-"""What CT methods are judged on: a simulated phantom, real repeats with their truth, anatomy with lesions, a real volume."""
+"""What CT methods are judged on: a simulated phantom, repeats by others with their truth, anatomy with lesions, a real volume."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _places_without(discs: list[Disc], centre: float, count: int = 24) -> list[l
 def phantom(dose: float = 0.1, repeats: int = 24, seed: int = 0, scanner: Scanner | None = None) -> CtScene:
     """A water cylinder of 200 mm with faint discs, a rod and repeats of its noise; every number of it is known exactly.
 
-    The discs are four times as strong as those of the real one, which few repeats do not tell from nothing at a tenth of the
+    The discs are four times as strong as those of LCD_CT, which few repeats do not tell from nothing at a tenth of the
     dose.
     """
     scanner = scanner or Scanner(quanta=1.2e5, softness=0.62, bowtie_radius_mm=100.0)
@@ -88,7 +88,7 @@ def phantom(dose: float = 0.1, repeats: int = 24, seed: int = 0, scanner: Scanne
 
 
 def repeats_of(path: Path) -> CtScene:
-    """Real repeats of one slice at a tenth of the dose with their truth, from an .npz of LCD_CT (DIDSR, CC0).
+    """Repeats of one slice at a tenth of the dose with their truth, from an .npz of LCD_CT (DIDSR, CC0; simulated).
 
     InputError where it is not one.
     """
