@@ -84,7 +84,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder} is a file where a folder is needed; choose another name.")
     if not folder.exists():
         check_folder(folder.parent)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # several processes of one training may come at once
     check_folder(folder)
 
 

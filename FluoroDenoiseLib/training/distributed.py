@@ -25,6 +25,7 @@ def joined(compute: Compute) -> Iterator[None]:
     torch.distributed.init_process_group(compute.collectives, device_id=compute.torch_device if compute.is_gpu else None)
     try:
         yield
+        wait_for_all()  # a process that leaves while another still talks takes that one's connection with it
     finally:
         torch.distributed.destroy_process_group()
 

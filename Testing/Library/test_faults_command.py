@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from queue import Queue
 
+import FluoroDenoiseLib
 import numpy as np
 import pytest
 import torch
@@ -81,6 +82,10 @@ def open_place(model):
         yield shutil.copytree(model, folder / "model"), xa_file(folder / "in" / "in.dcm", noise_frames(8, (40, 48))), folder / "out" / "out.dcm"
 
 
+def others_reach_the_library():
+    return all(folder.stat().st_mode & 0o001 for folder in Path(FluoroDenoiseLib.__file__).resolve().parents)
+
+
 @posix
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_command_that_is_killed_interrupted_or_without_room_leaves_the_old_file_or_the_new_one(open_place, count):
@@ -91,7 +96,9 @@ def test_a_command_that_is_killed_interrupted_or_without_room_leaves_the_old_fil
     assert set(interrupted) <= {"6 old", "6 new", "0 new", "9 old", "9 new"} and sum(interrupted.values()) == interrupts
     assert count < 100 or interrupted.get("6 old")  # a few may all come too late
     assert limited == {"codes": [8], "attempts": places}
-    assert forbidden["codes"] == [8, 0] and forbidden["there"] == ["in.dcm"] and forbidden["own"] == ["out.dcm"]
+    assert forbidden["codes"][0] == 8 and forbidden["there"] == ["in.dcm"]
+    if os.getuid() or others_reach_the_library():
+        assert forbidden["codes"] == [8, 0] and forbidden["own"] == ["out.dcm"]
 
 
 @posix
