@@ -19,7 +19,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from faulty_writes import attempt, kill, left_aside, outcome, pixels_of
+from faulty_writes import attempt, ended, kill, left_aside, outcome, pixels_of
 from FluoroDenoiseLib import cli
 
 STRENGTHS = ("1", "0.5", "0.25")
@@ -37,7 +37,7 @@ def results(model, source, target):
     """The pixels that the command makes at each strength."""
     known = []
     for strength in STRENGTHS:
-        assert outcome(attempt(lambda: denoise(model, source, target, strength))) == 0
+        assert ended(lambda: denoise(model, source, target, strength)) == 0
         known.append(pixels_of(target))
     assert len(set(known)) == len(known)
     return known
@@ -54,7 +54,7 @@ def interrupted(model, source, target, count):
     """
     known, denoise_options = results(model, source, target), cli.COMMANDS["denoise"]
     begin = time.monotonic()
-    assert outcome(attempt(lambda: denoise(model, source, target))) == 0
+    assert ended(lambda: denoise(model, source, target)) == 0
     duration, before, seen = time.monotonic() - begin, known[0], {}
     for number in range(count):
         which, (begun, begins) = 1 + number % 2, os.pipe()
@@ -70,6 +70,8 @@ def interrupted(model, source, target, count):
         time.sleep(random.Random(number).uniform(0, duration))
         os.kill(process, signal.SIGINT)
         code = outcome(process)
+        if code == -signal.SIGKILL:
+            continue
         now = pixels_of(target)
         what = "old" if now == before and code else "new" if now == known[which] else "wrong"
         if sorted(os.listdir(target.parent)) != [target.name]:
@@ -84,7 +86,7 @@ def limited(model, source, target, count):
     """The command, its picture and its residual with room for so many bytes only, at `count` places of the largest."""
     extras = [target.with_name("compare.png"), target.with_name("residual.npy")]
     options = ["--compare", str(extras[0]), "--residual", str(extras[1])]
-    assert outcome(attempt(lambda: denoise(model, source, target, "1", *options))) == 0
+    assert ended(lambda: denoise(model, source, target, "1", *options)) == 0
     olds = {path: path.read_bytes() for path in (target, *extras)}
     codes = []
     for number in range(count):
@@ -93,7 +95,7 @@ def limited(model, source, target, count):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             return denoise(model, source, target, "0.5", *options)
 
-        codes.append(outcome(attempt(without_room)))
+        codes.append(ended(without_room))
         assert target.read_bytes() == olds[target] and left_aside(target) == [], number
         assert sorted(os.listdir(target.parent)) == sorted(path.name for path in olds)
     print(json.dumps({"codes": sorted(set(codes)), "attempts": len(codes)}))
@@ -147,7 +149,7 @@ def training_limited(model, source, target, count):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             return train(model, source, target)
 
-        codes.append(outcome(attempt(without_room)))
+        codes.append(ended(without_room))
         assert outcome(attempt(lambda: train(model, source, target))) == 0
         equal += what_remains(target) == whole
     print(json.dumps({"codes": sorted(set(codes)), "attempts": count, "bit-equal": equal}))
@@ -160,7 +162,7 @@ def as_nobody(work):
             os.setuid(65534)
         return work()
 
-    return outcome(attempt(without_right))
+    return ended(without_right)
 
 
 def forbidden(model, source, target, count):

@@ -18,6 +18,8 @@ import numpy as np
 from FluoroDenoiseLib.errors import OutputError
 from FluoroDenoiseLib.formats import Provenance, read_run, write_run
 
+PATIENCE_S = 60
+
 PROVENANCE = Provenance("0.1.0", "fast", "ab" * 32, 1.0, "preset fast")
 
 
@@ -44,7 +46,20 @@ def attempt(work):
 
 
 def outcome(number):
+    """The exit code of a child. One that does not end is killed: a fork of a process with threads can be born locked."""
+    for _ in range(PATIENCE_S * 100):
+        ended, status = os.waitpid(number, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(number, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+
+
+def ended(work):
+    """The exit code of some work in a child that was not born locked."""
+    code = outcome(attempt(work))
+    return outcome(attempt(work)) if code == -signal.SIGKILL else code
 
 
 def pixels_of(path):
