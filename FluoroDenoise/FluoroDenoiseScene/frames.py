@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-PIECE_BYTES = 8 << 20  # copied between two returns to the event loop; about 10 ms
+PIECE_BYTES = 2 << 20  # copied between two returns to the event loop; some milliseconds
 UIDS = "DICOM.instanceUIDs"
 PREFIX = "FluoroDenoise."  # of every attribute we set
 SOURCE_UIDS = PREFIX + "SourceInstanceUIDs"
@@ -114,8 +114,10 @@ def shown_volume(node):
 
 
 def frame_volume(frames: Frames, number: int):
-    """The volume node that holds a frame: the sequence's own data node, or the volume of all slices."""
-    return frames.node.GetNthDataNode(number) if frames.kind == "sequence" else frames.node
+    """The volume node that holds a frame: the sequence's own data node, or the volume of all slices; None if it is gone."""
+    if frames.kind != "sequence":
+        return frames.node
+    return frames.node.GetNthDataNode(number) if number < frames.node.GetNumberOfDataNodes() else None
 
 
 def frame_view(frames: Frames, number: int) -> np.ndarray:
@@ -150,7 +152,7 @@ def current_frame(frames: Frames) -> int:
 
 
 def save_frames(frames: Frames, path) -> Iterator[tuple[int, int]]:
-    """Write the frames as .npy [T, H, W], stored values unchanged; yields (frames done, frames) after every 8 MB or less.
+    """Write the frames as .npy [T, H, W], stored values unchanged; yields (frames done, frames) after every 2 MB or less.
 
     Memory: none to speak of. The file is removed if this is closed, or fails, before its end.
     """

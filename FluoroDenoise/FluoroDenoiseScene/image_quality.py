@@ -54,29 +54,33 @@ class Quality:
 
 def quality(frames: Frames, output_node, regions: Sequence = (), background=None,
             edge=None) -> Generator[tuple[int, int], None, Quality]:
-    """Compare a result with its input; yields (frames done, frames) after every frame and region of it, and returns a Quality.
+    """Compare a result with its input; yields (frames done, frames) after some rows of each, and returns a Quality.
 
     regions: ROI or segmentation nodes, each segment a region. background: one of them, for the contrast-to-noise ratio.
     edge: a line node drawn where brightness changes with time. Raises InputProblem in a sentence.
     """
     inputs, outputs = matched(frames, output_node)
-    drawn = [region for node in regions if node is not background for region in regions_of(node, inputs)]
-    if background is not None:
-        drawn.append(regions_of(background, inputs)[0])
+    drawn = []
+    for node in [*(node for node in regions if node is not background), *filter(None, [background])]:
+        here = regions_of(node, inputs)
+        drawn += here[:1] if node is background else here
+        yield 0, inputs.count
     pixels = _pixels_on_line(edge, inputs) if edge is not None else None
     statistics = [(RegionStatistics(inputs.spacing_mm), RegionStatistics(inputs.spacing_mm)) for region in drawn]
     whole, structure, profiles = ([], []), RepeatingStructure(), ([], [])
     starts = set(np.linspace(0, max(inputs.count - 2, 0), PAIRS, dtype=int))
-    shadings, last = {}, None
+    shadings = {}
     for place, numbers in enumerate(zip(inputs.numbers, outputs.numbers)):
-        pair = tuple(frame_view(which, number) for which, number in zip((inputs, outputs), numbers))
+        pair = _views(inputs, outputs, numbers)
         for side in (0, 1):
             whole[side].append(float(pair[side].mean(dtype=float)))
             if pixels is not None:
                 profiles[side].append(pair[side][pixels].astype(float))
-        if last is not None and place - 1 in starts:
-            structure.add(last, pair)
-        last = tuple(frame.copy() for frame in pair) if place in starts else None
+            yield place, inputs.count
+        if place - 1 in starts:
+            before = _views(inputs, outputs, [number - 1 for number in numbers])
+            for _band in structure.add(before, pair):
+                yield place, inputs.count
         for which, (region, both) in enumerate(zip(drawn, statistics)):
             if numbers[0] not in region.numbers:
                 continue
@@ -84,20 +88,29 @@ def quality(frames: Frames, output_node, regions: Sequence = (), background=None
             if which not in shadings or shadings[which].mask is not mask:
                 shadings[which] = Shading(mask)
             for one, frame in zip(both, pair):
-                yield place, inputs.count
-                one.add(frame[region.rows, region.columns], shadings[which])
+                for _band in one.add(frame[region.rows, region.columns], shadings[which]):
+                    yield place, inputs.count
         yield place + 1, inputs.count
     lag = step_lag(*map(np.array, profiles)) if pixels is not None else None
-    return _summed_up(inputs, drawn, statistics, background is not None, whole, structure, lag, edge)
+    spectra = []
+    for region, both in zip(drawn, statistics):
+        spectra.append(_spectrum_of(region, both))
+        yield inputs.count, inputs.count
+    return _summed_up(inputs, drawn, statistics, spectra, background is not None, whole, structure, lag, edge)
 
 
-def _summed_up(frames, drawn, statistics, has_background, whole, structure, lag, edge) -> Quality:
+def _views(inputs: Frames, outputs: Frames, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """A frame of the input and the one made from it, in their nodes' own memory."""
+    return frame_view(inputs, numbers[0]), frame_view(outputs, numbers[1])
+
+
+def _summed_up(frames, drawn, statistics, spectra, has_background, whole, structure, lag, edge) -> Quality:
     over_time = frames.kind != "volume"
     means = [float(np.mean(values)) for values in whole]
     rows = [Row("whole picture", "mean", "grey values", *means)]
     of_background = statistics[-1] if has_background else None
-    for region, both in zip(drawn, statistics):
-        rows += _rows_of(region, both, None if both is of_background else of_background, over_time)
+    for region, both, spectrum in zip(drawn, statistics, spectra):
+        rows += _rows_of(region, both, spectrum, None if both is of_background else of_background, over_time)
     if over_time and structure.pairs:
         rows.append(Row("whole picture", "removed part over noise", "%", float("nan"), 100 * structure.removed_of_noise))
         rows.append(Row("whole picture", "removed part repeats in", "%", float("nan"), 100 * structure.share))
@@ -117,7 +130,7 @@ def _summed_up(frames, drawn, statistics, has_background, whole, structure, lag,
     times, label = _times(frames)
     return Quality(
         rows=tuple(rows), verdicts=tuple(verdicts),
-        spectra=tuple(_spectrum_of(region, both) for region, both in zip(drawn, statistics)),
+        spectra=tuple(spectra),
         time_courses=tuple(
             Curve(region.name, times[_places(region, frames)], np.array(one.means), np.array(two.means))
             for region, (one, two) in zip(drawn, statistics)
@@ -126,14 +139,14 @@ def _summed_up(frames, drawn, statistics, has_background, whole, structure, lag,
     )
 
 
-def _rows_of(region: Region, both, of_background, over_time: bool) -> list[Row]:
+def _rows_of(region: Region, both, spectrum: Curve, of_background, over_time: bool) -> list[Row]:
     rows = [
         Row(region.name, "mean", "grey values", *(one.mean for one in both)),
         Row(region.name, "noise", "grey values", *(one.spatial_noise for one in both)),
     ]
     if over_time:
         rows.append(Row(region.name, "temporal noise", "grey values", *(one.temporal_noise for one in both)))
-    rows.append(Row(region.name, "mean noise frequency", "1/mm", *(mean_frequency(*one.spectrum()) for one in both)))
+    rows.append(Row(region.name, "mean noise frequency", "1/mm", *(mean_frequency(spectrum.x, side) for side in (spectrum.input, spectrum.output))))
     if of_background is not None:
         rows.append(Row(region.name, "CNR", "", *(_contrast_to_noise(*pair) for pair in zip(both, of_background))))
     return rows

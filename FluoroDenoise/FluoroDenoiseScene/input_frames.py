@@ -95,7 +95,7 @@ def _require_grey(node, name: str) -> None:
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputProblem(_("{name} is a label map, which holds no noise; choose the images it was drawn on.").format(name=name))
     image = node.GetImageData()
-    if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
+    if image is None or 0 in image.GetDimensions() or image.GetScalarPointer() is None:
         raise InputProblem(_("{name} holds no pixels; load or choose another one.").format(name=name))
     components = image.GetNumberOfScalarComponents()
     if components != 1 or node.IsA("vtkMRMLTensorVolumeNode"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from .bands import bands
 
 SPECTRUM_SIDE = 256  # pixels: the largest square that a spectrum is taken from
 
@@ -13,6 +16,7 @@ class Shading:
     """Slow shading over a mask [h, w]: the polynomial of second order that fits the pixels best.
 
     Powers of row and column are kept apart, so that a fit costs a few products with 3 columns, not a matrix of all pixels.
+    It is fitted to the sum of the moments of a frame's bands, and taken off band by band.
     """
 
     POWERS = np.array([(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]).T  # of row, of column
@@ -20,7 +24,7 @@ class Shading:
     def __init__(self, mask: np.ndarray):
         self.mask, self.pixels = mask, int(mask.sum())
         rows, columns = (np.vander(np.linspace(-1, 1, size), 5, increasing=True) for size in mask.shape)
-        moments = rows.T @ mask.astype(float) @ columns
+        moments = sum(rows[band].T @ mask[band].astype(float) @ columns for band in bands(*mask.shape))
         row, column = self.POWERS
         squares = moments[row[:, None] + row, column[:, None] + column]
         # A mask one pixel wide cannot tell all six terms.
@@ -28,18 +32,25 @@ class Shading:
         self.freedoms = max(self.pixels - np.linalg.matrix_rank(squares, tol=1e-9 * squares.max(), hermitian=True), 1)
         self._rows, self._columns = rows[:, :3], columns[:, :3]
 
-    def without(self, values: np.ndarray) -> np.ndarray:
-        """What is left of values [h, w] when the shading is taken off; 0 outside the mask."""
-        moments = self._rows.T @ np.where(self.mask, values, 0) @ self._columns
+    def moments(self, values: np.ndarray, band: slice) -> np.ndarray:
+        """Sums over the pixels of a band, values [band, w] times powers of row and column, [3, 3]; the first is their plain sum."""
+        return self._rows[band].T @ np.where(self.mask[band], values, 0.0) @ self._columns
+
+    def fit(self, moments: np.ndarray) -> np.ndarray:
+        """The polynomial of a frame with these moments, as factors [3, 3] of powers of row and column."""
         row, column = self.POWERS
         fitted = np.zeros((3, 3))
         fitted[row, column] = self._inverse @ moments[row, column]
-        return np.where(self.mask, values - self._rows @ fitted @ self._columns.T, 0)
+        return fitted
+
+    def without(self, values: np.ndarray, band: slice, fitted: np.ndarray) -> np.ndarray:
+        """What is left of a band, values [band, w], when the shading is taken off; 0 outside the mask."""
+        return np.where(self.mask[band], values - self._rows[band] @ fitted @ self._columns.T, 0.0)
 
 
 @dataclass
 class RegionStatistics:
-    """Mean and noise of a region, frame after frame. Memory: a few times the region, however long the run.
+    """Mean and noise of a region, frame after frame. Memory: two numbers a pixel of the region, however long the run.
 
     Spatial noise is what is left of each frame after its slow shading, a polynomial of second order, is taken off.
     Temporal noise is each pixel's change from frame to frame about its own mean; motion counts as noise there.
@@ -50,21 +61,39 @@ class RegionStatistics:
     _variances: list[float] = field(default_factory=list)
     _spectrum: np.ndarray | float = 0.0
     _mask: np.ndarray | None = None
-    _pixel_mean: np.ndarray | float = 0.0
-    _pixel_spread: np.ndarray | float = 0.0
+    _pixel_mean: np.ndarray | None = None
+    _pixel_spread: np.ndarray | None = None
 
-    def add(self, values: np.ndarray, shading: Shading) -> None:
-        """Take the region of the next frame: its box [h, w], and the shading over its mask."""
-        values, mask = values.astype(float), shading.mask
-        self.means.append(float(values.mean(where=mask)))
-        noise = shading.without(values)
-        self._variances.append(float(np.vdot(noise, noise)) / shading.freedoms)
-        self._spectrum = self._spectrum + power_spectrum(*_centre(noise, mask), self.spacing_mm)
-        # Welford: no difference of large sums.
-        change = values - self._pixel_mean
-        self._pixel_mean = self._pixel_mean + change / len(self.means)
-        self._pixel_spread = self._pixel_spread + change * (values - self._pixel_mean)
-        self._mask = mask
+    def add(self, values: np.ndarray, shading: Shading) -> Iterator[None]:
+        """Take the region of the next frame: its box [h, w], and the shading over its mask. Yields after every band."""
+        if self._pixel_mean is None:
+            self._pixel_mean, self._pixel_spread = np.zeros(values.shape), np.zeros(values.shape)
+        moments, energy = np.zeros((3, 3)), 0.0
+        for band in bands(*values.shape):
+            moments += shading.moments(values[band], band)
+            yield
+        fitted = shading.fit(moments)
+        for band in bands(*values.shape):
+            here = values[band].astype(float)
+            noise = shading.without(here, band, fitted)
+            energy += float(np.vdot(noise, noise))
+            self._follow(here, band)
+            yield
+        middle, across = (_middle(size) for size in values.shape)
+        noise = shading.without(values[middle], middle, fitted)[:, across]
+        pixels = max(int(shading.mask[middle, across].sum()), 1)
+        self._spectrum = self._spectrum + power_spectrum(noise, pixels, self.spacing_mm)
+        self._mask = shading.mask
+        self._variances.append(energy / shading.freedoms)
+        self.means.append(float(moments[0, 0]) / shading.pixels)
+
+    def _follow(self, values: np.ndarray, band: slice) -> None:
+        """Welford's means and spreads of a band over time, in place: no difference of large sums."""
+        mean, spread = self._pixel_mean[band], self._pixel_spread[band]
+        change = values - mean
+        mean += change / (len(self.means) + 1)
+        change *= values - mean
+        spread += change
 
     @property
     def mean(self) -> float:
@@ -78,7 +107,7 @@ class RegionStatistics:
     @property
     def temporal_noise(self) -> float:
         """Standard deviation over the frames, root mean square over the pixels of the last mask."""
-        return float(np.sqrt(np.mean(self._pixel_spread[self._mask]) / max(len(self.means) - 1, 1)))
+        return float(np.sqrt(np.mean(self._pixel_spread, where=self._mask) / max(len(self.means) - 1, 1)))
 
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         """(frequencies in 1/mm, noise power in grey values squared times mm^2), averaged over directions and frames."""
@@ -115,8 +144,7 @@ def mean_frequency(frequencies: np.ndarray, power: np.ndarray) -> float:
     return float((weight * frequencies).sum() / weight.sum()) if weight.sum() else float("nan")
 
 
-def _centre(noise: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """The middle of a large region, and how many of its pixels are in it."""
-    starts = [max((size - SPECTRUM_SIDE) // 2, 0) for size in noise.shape]
-    middle = tuple(slice(start, start + SPECTRUM_SIDE) for start in starts)
-    return noise[middle], max(int(mask[middle].sum()), 1)
+def _middle(size: int) -> slice:
+    """The part of a side that a spectrum is taken from."""
+    start = max((size - SPECTRUM_SIDE) // 2, 0)
+    return slice(start, start + SPECTRUM_SIDE)

@@ -82,25 +82,39 @@ class OutputBuilder:
                 f"{self._frames.shape[0]}x{self._frames.shape[1]} are still to come."
             )
         for frame in stack:
-            if frame.dtype.kind == "f" and not np.isfinite(frame).all():
-                raise ValueError(f"Frame {self.added + 1} of the result holds infinite or missing values; nothing is written.")
-            self._aside.next_frame(self.added)[:] = stored(frame, self.dtype)
-            self.added += 1
+            room = self.next_frame()
+            self._require_finite(frame)
+            room[:] = stored(frame, self.dtype)
 
     def add_file(self, path) -> Iterator[tuple[int, int]]:
-        """Take all frames of a .npy file [T, H, W]; yields (frames added, frames) after every 8 MB or after a frame."""
+        """Take all frames of a .npy file [T, H, W]; yields (frames added, frames) after every 2 MB or less."""
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             (count, *shape), in_columns, dtype = read_header(file)
-            if in_columns:
-                raise ValueError("The frames of the file are not in C order.")
-            size = shape[0] * shape[1]
-            piece = max(1, PIECE_BYTES // (size * dtype.itemsize))
-            for start in range(0, count, piece):
-                here = min(piece, count - start)
-                self.add(np.fromfile(file, dtype, here * size).reshape(here, *shape))
-                yield self.added, self.count
+            if in_columns or tuple(shape) != self._frames.shape or count != self.count - self.added:
+                raise ValueError(f"The file holds {count} frames of {shape}, which are not the {self.count - self.added} still to come.")
+            height, width = shape
+            rows = min(max(1, PIECE_BYTES // (width * dtype.itemsize)), height)
+            piece = np.empty((rows, width), dtype)
+            for _ in range(count):
+                room = self.next_frame()
+                for top in range(0, height, rows):
+                    here = piece[: min(rows, height - top)]
+                    if file.readinto(here) != here.nbytes:
+                        raise ValueError("The file ends before its last frame.")
+                    self._require_finite(here)
+                    room[top : top + rows] = stored(here, self.dtype)
+                    yield self.added - (top + rows < height), self.count
+
+    def next_frame(self) -> np.ndarray:
+        """Room for the next frame, [H, W] of the output's type, its values not yet set."""
+        self.added += 1
+        return self._aside.next_frame(self.added - 1)
+
+    def _require_finite(self, values: np.ndarray) -> None:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"Frame {self.added} of the result holds infinite or missing values; nothing is written.")
 
     def finish(self, window_level: tuple[float, float] | None = None):
         """Put the result into the scene and return its node.

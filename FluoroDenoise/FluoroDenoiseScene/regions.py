@@ -9,6 +9,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from .bands import bands
 from .frames import Frames, InputProblem, frame_volume
 
 FEWEST_PIXELS = 16  # below, a standard deviation says nothing
@@ -64,18 +65,20 @@ def _region_of_roi(roi, frames: Frames) -> Region:
     to_roi = np.linalg.inv(_as_array(roi.GetObjectToWorldMatrix())) @ pixel_to_world(frames)
     half = np.array(roi.GetSize()) / 2
     height, width = frames.shape
-    row, column = np.mgrid[:height, :width]
+    row, column = np.arange(height)[:, None], np.arange(width)
     # The box's axis nearest to the slices' normal is its depth; on frames, which have none, it does not count.
     depth = int(np.argmax(np.abs(to_roi[:3, 2]) / np.linalg.norm(to_roi[:3, :3], axis=0)[2]))
     within = [axis for axis in range(3) if axis != depth]
     middle = frames.first if frames.kind == "volume" else 0
     mask = np.ones((height, width), bool)
     for axis in within:
-        place = to_roi[axis, 0] * column + to_roi[axis, 1] * row + to_roi[axis, 2] * middle + to_roi[axis, 3]
-        mask &= np.abs(place) <= half[axis]
+        along, across = to_roi[axis, 0] * column, to_roi[axis, 1] * row + to_roi[axis, 2] * middle + to_roi[axis, 3]
+        for band in bands(height, width):
+            mask[band] &= np.abs(along + across[band]) <= half[axis]
     numbers = frames.numbers
     if frames.kind == "volume" and mask.any():
-        centre = to_roi[depth, :2] @ [column[mask].mean(), row[mask].mean()] + to_roi[depth, 3]
+        rows, columns = np.nonzero(mask)
+        centre = to_roi[depth, :2] @ [columns.mean(), rows.mean()] + to_roi[depth, 3]
         inside = [number for number in numbers if abs(centre + to_roi[depth, 2] * number) <= half[depth]]
         numbers = range(inside[0], inside[-1] + 1) if inside else range(0)
     return _boxed(roi.GetName(), mask, numbers, frames)

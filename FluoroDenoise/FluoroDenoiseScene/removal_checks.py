@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from .bands import bands
 
 LAG_FRAMES = 5  # frames before and after a step
 STEP_SIGMAS = 4.0  # of noise, that a step must rise above
@@ -47,20 +50,32 @@ def step_lag(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @dataclass
 class RepeatingStructure:
-    """Whether what was removed repeats from one frame to the next, block by block: noise does not, structure does."""
+    """Whether what was removed repeats from one frame to the next, block by block: noise does not, structure does.
 
-    _products: np.ndarray | float = 0.0
-    _energies: np.ndarray | float = 0.0
-    _changes: np.ndarray | float = 0.0
+    Small images are one block.
+    """
+
+    _products: np.ndarray | None = None
+    _energies: np.ndarray | None = None
+    _changes: np.ndarray | None = None
     pairs: int = 0
 
-    def add(self, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> None:
-        """Take two neighbouring frames, each as (input, output) [H, W]."""
-        removed = [np.subtract(*frame, dtype=np.float32) for frame in (first, second)]
-        change = np.subtract(second[0], first[0], dtype=np.float32)
-        self._products = self._products + _block_means(removed[0] * removed[1])
-        self._energies = self._energies + _block_means(removed[0] ** 2 + removed[1] ** 2) / 2
-        self._changes = self._changes + _block_means(change**2) / 2
+    def add(self, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Iterator[None]:
+        """Take two neighbouring frames, each as (input, output) [H, W]. Yields after every band of blocks."""
+        side_h, side_w = (min(BLOCK, size) for size in first[0].shape)
+        rows, columns = (size // side for size, side in zip(first[0].shape, (side_h, side_w)))
+        if self._products is None:
+            self._products, self._energies, self._changes = (np.zeros((rows, columns)) for _ in range(3))
+        # What is left over at the lower and right border does not count.
+        for band in bands(rows * side_h, columns * side_w, side_h):
+            place = band, slice(columns * side_w)
+            removed = [np.subtract(*(side[place] for side in frame), dtype=np.float32) for frame in (first, second)]
+            change = np.subtract(second[0][place], first[0][place], dtype=np.float32)
+            blocks = slice(band.start // side_h, band.stop // side_h)
+            for sums, image in ((self._products, removed[0] * removed[1]), (self._energies, (removed[0] ** 2 + removed[1] ** 2) / 2),
+                                (self._changes, change**2 / 2)):
+                sums[blocks] += image.reshape(-1, side_h, columns, side_w).mean(axis=(1, 3), dtype=float)
+            yield
         self.pairs += 1
 
     @property
@@ -78,14 +93,5 @@ class RepeatingStructure:
 
         The noise is half the variance of the change between frames, which motion raises: blocks at rest set the middle.
         """
-        noisy = np.asarray(self._changes > 0)
+        noisy = self._changes > 0 if self.pairs else np.zeros(1, bool)
         return float(np.sqrt(np.median(self._energies[noisy] / self._changes[noisy]))) if noisy.any() else 0.0
-
-
-def _block_means(image: np.ndarray) -> np.ndarray:
-    """Means over whole blocks; what is left over at the lower and right border does not count. Small images are one block."""
-    height, width = image.shape
-    side_h, side_w = min(BLOCK, height), min(BLOCK, width)
-    rows, columns = height // side_h, width // side_w
-    whole = image[: rows * side_h, : columns * side_w]
-    return whole.reshape(rows, side_h, columns, side_w).mean(axis=(1, 3), dtype=float)

@@ -101,8 +101,9 @@ def test_the_spectrum_of_white_noise_is_flat_and_of_coarse_noise_low():
     white, coarse = RegionStatistics(spacing), RegionStatistics(spacing)
     for seed in range(40):
         frame = RNG(seed).normal(0, 5, (102, 102))
-        white.add(frame[1:-1, 1:-1], mask)
-        coarse.add(sum(frame[row : row + 100, column : column + 100] for row in range(3) for column in range(3)) / 9, mask)
+        blurred = sum(frame[row : row + 100, column : column + 100] for row in range(3) for column in range(3)) / 9
+        for statistics, values in ((white, frame[1:-1, 1:-1]), (coarse, blurred)):
+            sequences.completed(statistics.add(values, mask))
     frequencies, power = white.spectrum()
     assert frequencies[-1] <= 2.0 and frequencies[0] > 0
     np.testing.assert_allclose(power[3:], 25 * 0.25**2, rtol=0.1)
@@ -165,7 +166,7 @@ def noisy_scene():
 def structure_of(before, after):
     checks = RepeatingStructure()
     for number in range(0, len(before) - 1, 2):
-        checks.add(*((before[number + k], after[number + k]) for k in (0, 1)))
+        sequences.completed(checks.add(*((before[number + k], after[number + k]) for k in (0, 1))))
     return checks
 
 
@@ -373,6 +374,21 @@ def test_quality_of_another_runs_output_is_refused(scene):
     run, other = run_of(scene, np.zeros((3, 20, 20))), run_of(scene, np.zeros((3, 20, 21)), "other")
     with pytest.raises(InputProblem, match="made from this input"):
         measured(run, other)
+
+
+@pytest.mark.parametrize("multiple", [1, 32])
+def test_bands_change_no_number(scene, noisy_scene, monkeypatch, multiple):
+    """Rows are taken some at a time; sums in another order agree to 1e-12."""
+    clean, noise = noisy_scene
+    run = run_of(scene, clean + noise)
+    output = output_of(run, clean + 0.3 * noise)
+    more = {"regions": [roi(scene, run, (3, 120), (5, 150))], "edge": line(scene, run, (20, 20), (90, 120))}
+    whole = measured(run, output, **more)
+    monkeypatch.setattr("FluoroDenoiseScene.bands.BAND_PIXELS", 160 * 7 * multiple)
+    in_bands = measured(run, output, **more)
+    for row, same in zip(whole.rows, in_bands.rows, strict=True):
+        np.testing.assert_allclose((row.input, row.output), (same.input, same.output), rtol=1e-12)
+    assert whole.verdicts == in_bands.verdicts
 
 
 @pytest.mark.slow
