@@ -19,6 +19,7 @@ from .layouts import (
     layout_node,
     show_layout,
 )
+from .whole_picture import WholePicture
 
 
 class Comparison(VTKObservationMixin):
@@ -33,6 +34,7 @@ class Comparison(VTKObservationMixin):
         self._previous_layout = None
         self._curtain = None
         self._blinking = None
+        self._pictures = []
 
     @property
     def active(self) -> bool:
@@ -48,7 +50,7 @@ class Comparison(VTKObservationMixin):
         if logics is None:
             return False
         for tag, volume in zip((INPUT_VIEW, OUTPUT_VIEW, RESIDUAL_VIEW), volumes):
-            _fill(logics[tag], volume, volumes[0])
+            self._fill(logics[tag], volume, volumes[0])
         # Linked only now: a linked view hands on every step of being set up.
         for logic in logics.values():
             composite = logic.GetSliceCompositeNode()
@@ -62,7 +64,7 @@ class Comparison(VTKObservationMixin):
         logics = self._views(SINGLE, source, result)
         if logics is None:
             return False
-        _fill(logics[REVEAL_VIEW], source, source)
+        self._fill(logics[REVEAL_VIEW], source, source)
         self._curtain = Curtain(logics[REVEAL_VIEW], source, result, position)
         return True
 
@@ -77,7 +79,7 @@ class Comparison(VTKObservationMixin):
         logics = self._views(SINGLE, source, result)
         if logics is None:
             return False
-        _fill(logics[REVEAL_VIEW], source, source)
+        self._fill(logics[REVEAL_VIEW], source, source)
         self._blinking = logics[REVEAL_VIEW].GetSliceCompositeNode()
         self._blinking.SetForegroundVolumeID(result.GetID())
         self._blinking.SetForegroundOpacity(0.0)
@@ -129,29 +131,30 @@ class Comparison(VTKObservationMixin):
                 leader, vtk.vtkCommand.ModifiedEvent, lambda caller, event, follower=follower: follow(caller, follower)
             )
 
+    def _fill(self, logic, volume, plane) -> None:
+        """Show one volume, or none, in a view, which lies in the plane of another and shows all of it."""
+        composite = logic.GetSliceCompositeNode()
+        composite.SetLinkedControl(0)
+        composite.SetForegroundVolumeID(None)
+        composite.SetLabelVolumeID(None)
+        composite.SetBackgroundVolumeID(volume.GetID() if volume else None)
+        if volume is not None:
+            slice_node = logic.GetSliceNode()
+            slice_node.SetOrientation(_nearest_orientation(plane))
+            slice_node.RotateToVolumePlane(plane)
+            self._pictures.append(WholePicture(logic))
+
     def _let_go(self) -> None:
         self.removeObservers()
+        for picture in self._pictures:
+            picture.close()
+        self._pictures = []
         if self._curtain is not None:
             self._curtain.close()
             self._curtain = None
         if self._blinking is not None:
             self._blinking.SetForegroundVolumeID(None)
             self._blinking = None
-
-
-def _fill(logic, volume, plane) -> None:
-    """Show one volume, or none, in a view, which lies in the plane of another and shows all of it."""
-    composite = logic.GetSliceCompositeNode()
-    composite.SetLinkedControl(0)
-    composite.SetForegroundVolumeID(None)
-    composite.SetLabelVolumeID(None)
-    composite.SetBackgroundVolumeID(volume.GetID() if volume else None)
-    if volume is not None:
-        slice_node = logic.GetSliceNode()
-        slice_node.SetOrientation(_nearest_orientation(plane))
-        slice_node.RotateToVolumePlane(plane)
-        logic.FitSliceToAll()
-        logic.SnapSliceOffsetToIJK()
 
 
 def _nearest_orientation(volume) -> str:

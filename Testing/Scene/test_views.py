@@ -160,6 +160,28 @@ def test_frames_of_any_orientation_fill_the_view(screen, comparison, scene):
     assert abs(to_ras.GetElement(0, 2)) == pytest.approx(1)
 
 
+def test_a_view_that_gets_its_size_later_still_shows_the_whole_frame(screen, comparison, trio):
+    comparison.show_comparison(*trio)
+    width_mm, height_mm = 48 * 0.3, 64 * 0.3
+    for columns in (40, 160):
+        logic_of(OUTPUT_VIEW).ResizeSliceNode(columns, 100)
+        seen = logic_of(OUTPUT_VIEW).GetSliceNode().GetFieldOfView()
+        assert seen[0] >= 0.99 * width_mm and seen[1] >= 0.99 * height_mm and min(seen[0] / width_mm, seen[1] / height_mm) < 1.1
+
+
+@pytest.mark.parametrize("by", ["zooming", "browsing"])
+def test_a_view_that_somebody_moved_is_left_as_it_is(screen, comparison, scene, by):
+    volume = make_volume(scene, np.full((9, 30, 40), 100, np.uint16))
+    comparison.show_comparison(volume, result_of(volume))
+    node = logic_of(INPUT_VIEW).GetSliceNode()
+    if by == "zooming":
+        node.SetFieldOfView(5, 5, 1)
+    else:
+        logic_of(INPUT_VIEW).SetSliceOffset(7.0)
+    logic_of(INPUT_VIEW).ResizeSliceNode(100, 50)
+    assert node.GetFieldOfView()[1] == pytest.approx(5) if by == "zooming" else node.GetSliceOffset() == pytest.approx(7)
+
+
 def curtained(comparison, position, directions=(-1, 0, 0, 0, -1, 0, 0, 0, 1)):
     """The picture of a black input (frame 1 grey) under a curtain of a white output."""
     scene = slicer.mrmlScene
