@@ -138,9 +138,12 @@ class DenoiseSection(Section):
         if chosen is not None and (sequence_of(chosen) or chosen) is job.frames.node:
             self.parameters.outputNode = result
         self.panel.compare.show_result(shown_volume(result))
-        words = _("{name} is done: {count} frames in {time}. Compare it with the input before you trust it.").format(
-            name=result.GetName(), count=job.frames.count, time=duration(job.report.get("seconds") or 0))
-        self._apply.say(" ".join([words, *map(str, job.report.get("warnings") or [])]))
+        said = [_("{name} is done: {count} frames in {time}.").format(
+            name=result.GetName(), count=job.frames.count, time=duration(job.report.get("seconds") or 0))]
+        if job.report.get("reason"):
+            said.append(_("Computed with {reason}").format(reason=job.report["reason"]))
+        said.append(_("Compare it with the input before you trust it."))
+        self._apply.say(" ".join([*said, *map(str, job.report.get("warnings") or [])]))
 
     def _previewed(self, job: SceneJob) -> None:
         self._preview_node = job.result

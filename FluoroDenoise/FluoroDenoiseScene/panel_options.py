@@ -27,9 +27,10 @@ class OptionsSection(Section):
         self.ui.modelFolderEdit.enabled = parameters.preset.value == "own"
         frames = self.panel.frames
         self.ui.volumeKindComboBox.enabled = frames is None or frames.kind != "sequence"
-        if frames is not None:
-            for box in (self.ui.firstFrameSpinBox, self.ui.lastFrameSpinBox):
-                box.maximum = frames.total
+        for box, number in ((self.ui.firstFrameSpinBox, parameters.firstFrame), (self.ui.lastFrameSpinBox, parameters.lastFrame)):
+            # A number that a script or a scene brings is shown, and refused in words, rather than quietly made another.
+            box.maximum = max(number, frames.total if frames else box.maximum)
+            box.value = number
         self.ui.memoryLabel.text = estimate(frames, self.panel.model, parameters.device).text if frames else ""
         probed = self.panel.probed
         if probed:

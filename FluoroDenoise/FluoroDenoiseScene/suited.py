@@ -38,7 +38,7 @@ def require_suited(frames: Frames, model: str) -> None:
         raise InputProblem(_("{name} is a volume of {modality}, whose values are no Hounsfield units; only CT volumes can be denoised.").format(
             name=frames.name, modality=modality_of(frames.node)))
     if not is_for_ct(model) and frames.kind == "volume":
-        raise InputProblem(_("{name} is a CT volume, and this model is for runs; choose the preset CT, or say under Options that its "
+        raise InputProblem(_("{name} is a CT volume, and this model is for runs; choose the preset CT volume, or say under Options that its "
                              "slices are frames.").format(name=frames.name))
 
 
@@ -46,4 +46,4 @@ def why_not_installed(model: str) -> str:
     """A sentence if a preset is not part of this installation; "" otherwise."""
     if model != CT or is_model(str(model_folder(CT))):
         return ""
-    return _("The preset CT is not part of this installation; choose Own model and the folder of a model for CT.")
+    return _("The preset CT volume is not part of this installation; choose Own model and the folder of a model for CT.")

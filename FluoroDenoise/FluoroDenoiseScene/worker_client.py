@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable
 
+from slicer.i18n import tr as _
+
 from .failures import in_words_of_the_panel, why_it_did_not_start, why_it_ended
 from .worker_process import WorkerProcess
 
@@ -184,7 +186,7 @@ class WorkerClient:
         elif kind == "cancelled":
             self._end_running("cancelled")
         elif kind == "error":
-            self._end_running("failed", in_words_of_the_panel(str(event.get("message") or "The job failed without saying why.")))
+            self._end_running("failed", in_words_of_the_panel(str(event.get("message") or _("The job failed without saying why."))))
         else:
             if kind == "started":
                 job.facts = values
@@ -214,8 +216,8 @@ class WorkerClient:
             self._end_running("cancelled")
         elif self._silence_s > self._patience_s:
             self._retire()
-            self._end_running("failed", f"The computing process has been silent for {self._patience_s:.0f} s and was ended; "
-                                        "try again, with the device CPU if a graphics card was used.")
+            self._end_running("failed", _("The computing process has been silent for {seconds} s and was ended; try again, with the "
+                                          "device CPU if a graphics card was used.").format(seconds=f"{self._patience_s:.0f}"))
 
     def _send_next(self) -> None:
         if self._running is not None or not self._waiting:

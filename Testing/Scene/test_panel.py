@@ -154,6 +154,16 @@ def test_a_part_of_a_run_is_denoised_when_only_that_is_chosen(filled):
 def test_a_range_outside_the_run_is_refused_in_words(filled):
     filled.parameters.firstFrame = 9
     assert not filled.ui.applyButton.enabled and "frames 1 to 6" in filled.ui.statusLabel.text
+    assert filled.ui.firstFrameSpinBox.value == 9  # what is refused is what is shown
+    filled.ui.firstFrameSpinBox.value = 2
+    assert filled.ui.applyButton.enabled and filled.parameters.firstFrame == 2 and filled.ui.lastFrameSpinBox.maximum == 6
+
+
+def test_a_result_says_what_it_was_computed_with_and_why(filled):
+    filled.ui.applyButton.click()
+    run_events(idle(filled))
+    assert filled.ui.statusLabel.text.startswith("fluoro denoised is done: 6 frames in 0 s. Computed with CPU, because this is a test.")
+    assert "before you trust it. fluoro is dark." in filled.ui.statusLabel.text
 
 
 def test_a_run_that_grows_is_noticed(panel, scene):

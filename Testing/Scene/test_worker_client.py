@@ -248,10 +248,12 @@ def test_stop_ends_the_jobs_the_worker_and_the_threads(start, run_file):
 @pytest.mark.skipif(sys.platform != "linux", reason="the test looks into /proc")
 def test_no_worker_outlives_the_program_that_started_it(tmp_path):
     program = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from FluoroDenoiseScene.worker_client import WorkerClient;"
+        "import sys, time; sys.path[:0] = sys.argv[1:]; import host; host.start();"
+        "from FluoroDenoiseScene.worker_client import WorkerClient;"
         "client = WorkerClient(); job = client.request('probe'); client.poll(); print(client.pid, flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program, str(FAKE.parents[2] / "FluoroDenoise")], stdout=subprocess.PIPE, text=True)
+    folders = map(str, (FAKE.parent, FAKE.parents[2] / "FluoroDenoise"))
+    parent = subprocess.Popen([sys.executable, "-c", program, *folders], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout.readline())
     time.sleep(1)
     assert not gone(worker)
