@@ -69,8 +69,7 @@ class Requirements:
             return _("Everything that is needed is installed.")
         if len(wrong) == 1 or any(state.installed for state in wrong):
             return next((state for state in wrong if state.installed), wrong[0]).sentence
-        return _("{names} are not installed; press Install in the Setup section.").format(
-            names=", ".join(SHOWN.get(state.name, state.name) for state in wrong))
+        return _("{names} are not installed; press Install in the Setup section.").format(names=_shown([state.name for state in wrong]))
 
     def cautions(self) -> list[str]:
         """Sentences about what may make an installation fail on this computer, before it is tried."""
@@ -86,7 +85,8 @@ class Requirements:
     def install(self, confirm: bool = True) -> list[PackageState]:
         """Install what is missing and return the states afterwards. It blocks, for minutes if PyTorch is missing.
 
-        confirm: ask before. InstallProblem, with the way out, where something cannot be installed or was declined.
+        confirm: ask before, once, with size and time. InstallProblem, with the way out, where something cannot be installed
+        or was declined.
         """
         states = self.check()
         if slicer.app.testingEnabled():
@@ -95,11 +95,15 @@ class Requirements:
         kept = next((state for state in wrong if state.name in SHIPPED_BY_SLICER or damage(state.name)), None)
         if kept is not None:
             raise InstallProblem(kept.sentence)
-        if any(state.name == "torch" for state in wrong):
-            _install_torch(confirm)
-        others = [state.needed for state in wrong if state.name != "torch"]
+        names, others = [state.name for state in wrong], [state.needed for state in wrong if state.name != "torch"]
+        if "torch" in names:
+            _require_pytorch_extension()
+        if wrong and confirm and not slicer.util.confirmOkCancelDisplay(question(names)):
+            raise InstallProblem(_("{names} were not installed; without them nothing can be denoised.").format(names=_shown(names)))
+        if "torch" in names:
+            _install_torch()
         if others:
-            _install_others(others, confirm)
+            _install_others(others)
         states = self.check()
         if not all(state.ok for state in states):
             raise InstallProblem(_("The installation ended without an error, yet: {sentence}").format(
@@ -140,16 +144,31 @@ def _repair(name: str) -> str:
         name=f"{name}*", folder=packages_folder())
 
 
-def _install_torch(confirm: bool) -> None:
-    """Have the PyTorch extension install PyTorch. It imports it afterwards: that is its own way to check the result."""
+def question(names: list[str]) -> str:
+    """What is asked before packages are installed: what, how large, how long, from where."""
+    size = (_("PyTorch takes about 0.8 GB of the disk, several GB with support of a graphics card, and the download some minutes.")
+            if "torch" in names else _("They take some megabytes, and the download some seconds."))
+    return _("{names} will be downloaded from the internet and installed into Slicer's own Python. {size} Continue?").format(
+        names=_shown(names), size=size)
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(SHOWN.get(name, name) for name in names)
+
+
+def _require_pytorch_extension() -> None:
     if importlib.util.find_spec("PyTorchUtils") is None:
         raise InstallProblem(_("PyTorch is installed by the extension PyTorch, which is not there; install that extension in the "
                                "Extensions Manager, restart Slicer and press Install again."))
+
+
+def _install_torch() -> None:
+    """Have the PyTorch extension install PyTorch. It imports it afterwards: that is its own way to check the result."""
     try:
         import PyTorchUtils
 
         install = PyTorchUtils.PyTorchUtilsLogic().installTorch
-        wanted = {"askConfirmation": confirm, "torchVersionRequirement": TORCH.removeprefix("torch")}
+        wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH.removeprefix("torch")}
         known = inspect.signature(install).parameters  # they have changed between versions of the extension
         torch = install(**{name: value for name, value in wanted.items() if name in known})
     except Exception as error:
@@ -159,20 +178,15 @@ def _install_torch(confirm: bool) -> None:
         raise InstallProblem(_("PyTorch was not installed; without it nothing can be denoised."))
 
 
-def _install_others(needed: list[str], confirm: bool) -> None:
+def _install_others(needed: list[str]) -> None:
     names = ", ".join(needed)
     try:
         if importlib.util.find_spec("slicer.packaging") is not None:
             from slicer.packaging import pip_ensure
 
-            pip_ensure(needed, requester="FluoroDenoise", prompt_install=confirm)
-        elif not confirm or slicer.util.confirmOkCancelDisplay(
-                _("{names} will be installed into Slicer's Python, some megabytes. Continue?").format(names=names)):
-            slicer.util.pip_install(needed)
+            pip_ensure(needed, requester="FluoroDenoise", prompt_install=False)
         else:
-            raise InstallProblem(_("{names} were not installed; without them nothing can be denoised.").format(names=names))
-    except InstallProblem:
-        raise
+            slicer.util.pip_install(needed)
     except Exception as error:
         logging.exception("FluoroDenoise: %s could not be installed", names)
         raise InstallProblem(_failure(names, error)) from error
@@ -194,4 +208,5 @@ def _failure(names: str, error: Exception) -> str:
         way_out = _("this command failed: {command}").format(command=command)
     else:
         way_out = f"{type(error).__name__}: {str(error)[:200]}"
-    return _("{names} could not be installed ({way_out}); the application log has the details.").format(names=names, way_out=way_out)
+    return _("{names} could not be installed ({way_out}); details are in the application log, {log}.").format(
+        names=names, way_out=way_out, log=slicer.app.errorLogModel().filePath)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import slicer
 from slicer.i18n import tr as _
 
 from .packages import InstallProblem, Requirements
@@ -41,7 +40,7 @@ class SetupSection(Section):
 
     def _install(self) -> None:
         try:
-            self._requirements.install(confirm=not slicer.app.testingEnabled())
+            self._requirements.install()
         except InstallProblem as problem:
             self._check()
             self.ui.setupLabel.text = str(problem)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import sysconfig
 import types
+from pathlib import PureWindowsPath
 
 import pytest
 import slicer
@@ -48,7 +49,11 @@ def needed(tmp_path):
 
 @pytest.fixture
 def not_testing(monkeypatch):
+    """A Slicer whose user presses OK; what was asked of him."""
+    asked = []
     monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or True)
+    return asked
 
 
 @pytest.fixture
@@ -163,6 +168,23 @@ def test_torch_comes_from_its_extension_and_the_rest_from_slicer(site, needed, n
     assert asked == [(False, ">=2.10"), (["madeup>=1.5"], "FluoroDenoise", False)]
 
 
+def test_the_user_is_asked_once_with_size_and_time_before_anything_is_installed(site, needed, not_testing, monkeypatch):
+    module(monkeypatch, "PyTorchUtils", PyTorchUtilsLogic=lambda: types.SimpleNamespace(installTorch=lambda: site("torch")))
+    module(monkeypatch, "slicer.packaging", pip_ensure=lambda *given, **more: site("madeup"))
+    site("numpy")
+    Requirements(needed).install()
+    (asked,) = not_testing
+    assert asked.startswith("PyTorch, madeup will be downloaded from the internet") and "GB" in asked and "minutes" in asked
+
+
+def test_a_user_who_declines_gets_nothing(site, needed, not_testing, monkeypatch):
+    module(monkeypatch, "PyTorchUtils", PyTorchUtilsLogic=lambda: pytest.fail("it was installed"))
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: False)
+    site("numpy")
+    with pytest.raises(InstallProblem, match="were not installed"):
+        Requirements(needed).install()
+
+
 def test_an_older_slicer_installs_with_its_pip(site, needed, not_testing, monkeypatch):
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(slicer.util, "pip_install", lambda requirements: site("madeup"), raising=False)
@@ -191,8 +213,9 @@ def test_a_failed_installation_is_explained(site, needed, not_testing, monkeypat
 
     module(monkeypatch, "PyTorchUtils", PyTorchUtilsLogic=Logic)
     site("numpy")
-    with pytest.raises(InstallProblem, match=words):
+    with pytest.raises(InstallProblem, match=words) as problem:
         Requirements(needed).install()
+    assert slicer.app.errorLogModel().filePath in str(problem.value)
 
 
 def test_a_declined_installation_is_no_installation(site, needed, not_testing, monkeypatch):
@@ -200,6 +223,17 @@ def test_a_declined_installation_is_no_installation(site, needed, not_testing, m
     site("numpy")
     with pytest.raises(InstallProblem, match="was not installed"):
         Requirements(needed).install()
+
+
+@pytest.mark.parametrize("folder, said", [
+    ("C:/Slicer/lib/Python/Lib/site-packages", False),
+    ("C:/Users/someone/AppData/Local/slicer.org/3D Slicer 5.12.3/lib/Python/Lib/site-packages", True),
+])  # fmt: skip
+def test_a_long_folder_on_windows_is_warned_of(monkeypatch, folder, said):
+    monkeypatch.setattr(packages.sys, "platform", "win32")
+    monkeypatch.setattr(packages, "packages_folder", lambda: PureWindowsPath(folder))
+    monkeypatch.setattr(packages.os, "access", lambda *_: True)
+    assert any("C:\\Slicer" in caution for caution in Requirements().cautions()) == said
 
 
 def test_cautions_come_before_the_installation(monkeypatch):

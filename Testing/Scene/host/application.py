@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -78,6 +78,9 @@ class Application:
 
     def moduleManager(self) -> ModuleManager:
         return self._modules
+
+    def errorLogModel(self) -> SimpleNamespace:
+        return SimpleNamespace(filePath=str(self._host.folder / "Slicer.log"))
 
     def mainWindow(self) -> None:
         return None
