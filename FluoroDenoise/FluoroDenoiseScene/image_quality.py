@@ -107,18 +107,18 @@ def _views(inputs: Frames, outputs: Frames, numbers: Sequence[int]) -> tuple[np.
 def _summed_up(frames, drawn, statistics, spectra, has_background, whole, structure, lag, edge) -> Quality:
     over_time = frames.kind != "volume"
     means = [float(np.mean(values)) for values in whole]
-    rows = [Row("whole picture", "mean", "grey values", *means)]
+    rows = [Row(_("whole picture"), _("mean"), _("grey values"), *means)]
     of_background = statistics[-1] if has_background else None
     for region, both, spectrum in zip(drawn, statistics, spectra):
         rows += _rows_of(region, both, spectrum, None if both is of_background else of_background, over_time)
     if over_time and structure.pairs:
-        rows.append(Row("whole picture", "removed part over noise", "%", float("nan"), 100 * structure.removed_of_noise))
-        rows.append(Row("whole picture", "removed part repeats in", "%", float("nan"), 100 * structure.share))
+        rows.append(Row(_("whole picture"), _("removed part over noise"), "%", float("nan"), 100 * structure.removed_of_noise))
+        rows.append(Row(_("whole picture"), _("removed part repeats in"), "%", float("nan"), 100 * structure.share))
     curve = late = None
     if lag is not None:
         curve = Curve(edge.GetName(), *lag)
         early, late = (100 * float(side[curve.x == 1][0]) for side in (curve.input, curve.output))
-        rows.append(Row(curve.name, "lag, first frame", "%", early, late))
+        rows.append(Row(curve.name, _("lag, first frame"), "%", early, late))
     of_regions = [(region.name, one.mean, two.mean) for region, (one, two) in zip(drawn, statistics)]
     verdicts = [
         about_mean(means, of_regions, _grey_range(frames)),
@@ -141,14 +141,15 @@ def _summed_up(frames, drawn, statistics, spectra, has_background, whole, struct
 
 def _rows_of(region: Region, both, spectrum: Curve, of_background, over_time: bool) -> list[Row]:
     rows = [
-        Row(region.name, "mean", "grey values", *(one.mean for one in both)),
-        Row(region.name, "noise", "grey values", *(one.spatial_noise for one in both)),
+        Row(region.name, _("mean"), _("grey values"), *(one.mean for one in both)),
+        Row(region.name, _("noise"), _("grey values"), *(one.spatial_noise for one in both)),
     ]
     if over_time:
-        rows.append(Row(region.name, "temporal noise", "grey values", *(one.temporal_noise for one in both)))
-    rows.append(Row(region.name, "mean noise frequency", "1/mm", *(mean_frequency(spectrum.x, side) for side in (spectrum.input, spectrum.output))))
+        rows.append(Row(region.name, _("temporal noise"), _("grey values"), *(one.temporal_noise for one in both)))
+    frequencies = (mean_frequency(spectrum.x, side) for side in (spectrum.input, spectrum.output))
+    rows.append(Row(region.name, _("mean noise frequency"), "1/mm", *frequencies))
     if of_background is not None:
-        rows.append(Row(region.name, "CNR", "", *(_contrast_to_noise(*pair) for pair in zip(both, of_background))))
+        rows.append(Row(region.name, _("CNR"), "", *(_contrast_to_noise(*pair) for pair in zip(both, of_background))))
     return rows
 
 

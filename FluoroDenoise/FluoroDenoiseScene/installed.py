@@ -11,6 +11,8 @@ import re
 import sysconfig
 from pathlib import Path
 
+from slicer.i18n import tr as _
+
 COMPILED = (".so", ".pyd", ".dll", ".dylib")
 MADE_FOR = re.compile(r"\.(cpython-3\d+\w*|cp3\d+\w*)[-.]")  # in the name of a compiled file
 IMPORTED_AS = {"PyWavelets": "pywt"}
@@ -31,20 +33,20 @@ def damage(name: str) -> str | None:
     found = list(importlib.metadata.distributions(name=name))
     if not found:
         leftover = _folder(IMPORTED_AS.get(name, name))
-        return f"has left files in {leftover} but is not installed" if leftover else None
+        return _("has left files in {folder} but is not installed").format(folder=leftover) if leftover else None
     versions = sorted({str(one.metadata["Version"]) for one in found if _place(one) == _place(found[0])})
     if len(versions) > 1:
-        return f"is installed in several versions at once ({', '.join(versions)})"
+        return _("is installed in several versions at once ({versions})").format(versions=", ".join(versions))
     files = _files_that_matter(found[0])
     if found[0].metadata["Version"] is None or files is None:
-        return "is installed by half (its list of files is missing)"
+        return _("is installed by half (its list of files is missing)")
     missing = [file for file in files if not Path(found[0].locate_file(file)).exists()]
     if missing:
-        return f"is installed by half ({len(missing)} of its files are missing, {missing[0]} for one)"
+        return _("is installed by half ({count} of its files are missing, {file} for one)").format(count=len(missing), file=missing[0])
     tagged = [file.rpartition("/")[2] for file in files if MADE_FOR.search(file)]
     ours = sysconfig.get_config_var("EXT_SUFFIX") or ""
     if tagged and not any(name.endswith(ours) for name in tagged):
-        return f"is made for another Python ({tagged[0]})"
+        return _("is made for another Python ({file})").format(file=tagged[0])
     return None
 
 

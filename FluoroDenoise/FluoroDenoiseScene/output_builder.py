@@ -97,7 +97,7 @@ class OutputBuilder:
             height, width = shape
             rows = min(max(1, PIECE_BYTES // (width * dtype.itemsize)), height)
             piece = np.empty((rows, width), dtype)
-            for _ in range(count):
+            for place in range(count):
                 room = self.next_frame()
                 for top in range(0, height, rows):
                     here = piece[: min(rows, height - top)]

@@ -21,7 +21,7 @@ def quality_table(quality: Quality, table_node=None):
 
     table_node is filled anew; a new node by default.
     """
-    table = table_node or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "FluoroDenoise quality")
+    table = table_node or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("FluoroDenoise quality"))
     with slicer.util.NodeModify(table):
         table.RemoveAllColumns()
         for title in ("Region", "Quantity", "Unit"):
@@ -31,8 +31,9 @@ def quality_table(quality: Quality, table_node=None):
         table.AddColumn(_column(vtk.vtkDoubleArray, "Output", [row.output for row in quality.rows]))
         ratios = [100 * row.output / row.input if row.input else math.nan for row in quality.rows]
         table.AddColumn(_column(vtk.vtkDoubleArray, "Output of input [%]", ratios))
-        for column in range(table.GetNumberOfColumns()):
-            table.SetColumnTitle(table.GetColumnName(column), table.GetColumnName(column))
+        titles = (_("Region"), _("Quantity"), _("Unit"), _("Input"), _("Output"), _("Output of input [%]"))
+        for column, title in enumerate(titles):  # names stay as they are, for scripts
+            table.SetColumnTitle(table.GetColumnName(column), title)
         table.SetUseColumnTitleAsColumnHeader(True)
         table.SetAttribute(VERDICTS, "\n".join(quality.verdicts))
     return table
@@ -85,8 +86,8 @@ def _plot(chart, owner, curve: Curve, x_title: str, color: tuple[float, float, f
         data.AddColumn(_column(vtk.vtkDoubleArray, title, values))
     data.HideFromEditorsOn()
     owner.AddNodeReferenceID(DATA_ROLE, data.GetID())
-    for side, style in (("input", "LineStyleDash"), ("output", "LineStyleSolid")):
-        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{curve.name} {side}")
+    for side, name, style in (("input", _("{curve} input"), "LineStyleDash"), ("output", _("{curve} output"), "LineStyleSolid")):
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name.format(curve=curve.name))
         series.SetAndObserveTableNodeID(data.GetID())
         series.SetXColumnName(x_title)
         series.SetYColumnName(side)
