@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from FluoroDenoiseLib.process_group import process_group
+
 PATIENCE = datetime.timedelta(days=365)  # of the first to finish for the last
 Item = TypeVar("Item")
 
@@ -57,8 +59,5 @@ def joined() -> Iterator[Share]:
         return
     import torch.distributed
 
-    torch.distributed.init_process_group("gloo", timeout=PATIENCE)
-    try:
+    with process_group("gloo", timeout=PATIENCE):
         yield Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    finally:
-        torch.distributed.destroy_process_group()

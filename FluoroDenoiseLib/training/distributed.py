@@ -14,6 +14,7 @@ import torch.distributed
 from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute
+from FluoroDenoiseLib.process_group import process_group
 
 
 @contextmanager
@@ -22,12 +23,9 @@ def joined(compute: Compute) -> Iterator[None]:
     if not torch.distributed.is_torchelastic_launched() or torch.distributed.is_initialized():
         yield
         return
-    torch.distributed.init_process_group(compute.collectives, device_id=compute.torch_device if compute.is_gpu else None)
-    try:
+    with process_group(compute.collectives, device_id=compute.torch_device if compute.is_gpu else None):
         yield
         wait_for_all()  # a process that leaves while another still talks takes that one's connection with it
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def rank() -> int:

@@ -62,7 +62,7 @@ TABLE = {
     "model_folder": {"compute", "formats", "model_card", "networks", "recipe", "tiling"},
     "denoise": {"compute", "intensity", "noise", "recursion", "tiling", "windows"},
     "training": {"compute", "ct_noise", "ct_simulation", "ct_window", "detector", "fluoro_run", "formats", "losses", "model_folder", "motion", "networks", "noise",
-                 "noise_measurement", "pictures", "recipe", "recursion", "simulate", "wavelet", "windows"},
+                 "noise_measurement", "pictures", "process_group", "recipe", "recursion", "simulate", "wavelet", "windows"},
     # A row of its own where a module of a package needs more than the package.
     "training.ablation": {"compute", "denoise", "evaluation", "model_folder", "noise", "recipe", "simulate"},
     "evaluation": {"compute", "ct_noise", "ct_restorer", "ct_simulation", "denoise", "detector", "fluoro_run", "intensity", "model_folder", "motion", "noise", "pictures",
@@ -82,7 +82,8 @@ TABLE = {
     "ct_jobs": EVERYTHING,
     "preview": {"compute", "denoise", "formats", "jobs", "model_folder", "noise", "recursion", "targets", "tiling", "windows"},
     "traces": set(),
-    "shares": set(),
+    "process_group": set(),
+    "shares": {"process_group"},
     "manifest": {"formats"},
     "folders": {"formats", "jobs", "manifest", "shares", "targets"},
     "console": {"jobs", "traces"},

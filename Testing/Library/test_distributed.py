@@ -25,6 +25,11 @@ LOSS_TOLERANCE = 1e-5
 # Adam divides each gradient by its own size, so a rounding of a gradient near 0 can move a weight by a part of a step.
 WEIGHT_TOLERANCE = 0.05 * RECIPE.learning_rate * RECIPE.steps
 
+# A group that outlives its block is taken down with the interpreter, where its threads can abort a process that has done its work.
+NO_THREAD_OF_A_GROUP = """
+import glob
+assert "gloo" not in "".join(open(name).read() for name in glob.glob("/proc/self/task/*/comm"))
+"""
 # What torchrun starts; afterwards each process leaves the weights that it holds.
 PROCESS = """
 import os, sys
@@ -40,8 +45,16 @@ learner.Learner.__init__ = remember
 code = cli.main(["train", "recipe.json", "--runs", "runs", "--out", sys.argv[1], "--device", "cpu"])
 weights = {name: value.contiguous() for name, value in made[0].network.state_dict().items()}
 safetensors.torch.save_file(weights, f"{sys.argv[1]}_rank{os.environ['RANK']}.safetensors")
+""" + NO_THREAD_OF_A_GROUP + """
 sys.exit(code)
 """
+GROUP = """
+import torch, torch.distributed
+from FluoroDenoiseLib.process_group import process_group
+with process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1):
+    torch.optim.AdamW([torch.zeros(1)])  # imports much of torch
+    torch.distributed.all_reduce(torch.zeros(1))
+""" + NO_THREAD_OF_A_GROUP
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +102,11 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(workplace, runs)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert done.stdout.count("step 6 of 6") == 1, "one process speaks for all"
     assert load_model(workplace / "out", CPU).card["processes"] == 2
+
+
+def test_a_group_is_gone_after_its_block_whatever_was_imported_inside():
+    ended = subprocess.run([sys.executable, "-c", GROUP], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_two_micro_batches_are_one_batch_of_twice_the_size(runs, tmp_path):
