@@ -1,7 +1,7 @@
 """The two last states of a training on disk, from which it goes on exactly, and what must be the same for that.
 
 A checkpoint is one safetensors file: tensors, and in its header a JSON of plain values with the SHA-256 of the tensors'
-bytes. It is written aside and renamed, so a power cut leaves the one before; nothing is ever unpickled.
+bytes and of that JSON. It is written aside and renamed, so a power cut leaves the one before; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.model_folder import write_whole
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 
 
@@ -39,8 +39,8 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write checkpoint_<step>.safetensors, whole or not at all, and remove all but the two newest."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    described = {"format": FORMAT, "step": checkpoint.step, "sha256": _digest(tensors), "values": checkpoint.values}
-    blob = safetensors.torch.save(tensors, {"training": json.dumps(described)})
+    text = json.dumps({"format": FORMAT, "step": checkpoint.step, "values": checkpoint.values})
+    blob = safetensors.torch.save(tensors, {"training": text, "sha256": _digest(tensors, text)})
     write_whole(folder / f"checkpoint_{checkpoint.step:07d}.safetensors", blob)
     drop_old_checkpoints(folder)
 
@@ -75,15 +75,20 @@ def _found(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> Checkpoint:
     with safetensors.safe_open(path, "pt") as file:
-        described = json.loads(file.metadata()["training"])
+        metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    if described["format"] != FORMAT or described["sha256"] != _digest(tensors):
+    described = json.loads(metadata["training"])
+    if described["format"] == 2:  # its sum is in the JSON and speaks of the tensors alone
+        altered = described["sha256"] != _digest(tensors, "")
+    else:
+        altered = described["format"] != FORMAT or metadata["sha256"] != _digest(tensors, metadata["training"])
+    if altered:
         raise ValueError("altered, or of another format")
     return Checkpoint(described["step"], tensors, described["values"])
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from test_faults_model import damaged
 
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.model_folder import load_model
 from FluoroDenoiseLib.recipe import TeacherRecipe, save_recipe
-from FluoroDenoiseLib.training.checkpoints import newest_checkpoint
+from FluoroDenoiseLib.training.checkpoints import _digest, newest_checkpoint
 from FluoroDenoiseLib.training.teacher import train_teacher
 
 CPU = choose("cpu", "float32")
@@ -157,7 +160,7 @@ def part(tmp_path, runs, whole):
             return tmp_path
 
 
-def damage(path):
+def turn_a_bit(path):
     blob = bytearray(path.read_bytes())
     blob[-3] ^= 4
     path.write_bytes(blob)
@@ -167,7 +170,7 @@ def damage(path):
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(part, whole, runs, how):
     older, newest = sorted(part.glob("checkpoint_*"))
     if how == "a bit turned over":
-        damage(newest)
+        turn_a_bit(newest)
     else:
         os.truncate(newest, 0 if how == "empty" else 1000)
     with pytest.warns(UserWarning, match=f"{newest.name} is damaged; .*before it"):
@@ -176,9 +179,33 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(part, whole, run
     assert_same_end(part, whole)
 
 
+def test_every_mutant_of_a_checkpoint_is_passed_over_for_the_one_before(part):
+    random, (older, newest) = np.random.default_rng(0), sorted(part.glob("checkpoint_*"))
+    whole, before = newest.read_bytes(), int(older.stem.partition("_")[2])
+    header = 8 + int.from_bytes(whole[:8], "little")
+    digits = [place for place in range(8, header) if whole[place : place + 1].isdigit()]
+    for number in range(200):
+        place, digit = random.choice(digits), b"%d" % random.integers(10)
+        # Every other one is sound but for a digit: of a step, a risk, a sum, a shape.
+        mutant = damaged(whole, random) if number % 2 else whole[:place] + digit + whole[place + 1 :]
+        newest.write_bytes(mutant)
+        with nullcontext() if mutant == whole else pytest.warns(UserWarning, match="is damaged"):
+            assert newest_checkpoint(part).step == (4 if mutant == whole else before)
+
+
+def test_a_checkpoint_of_the_format_before_is_still_read(part):
+    """Its sum lay among its values and spoke of the tensors alone."""
+    newest = max(part.glob("checkpoint_*"))
+    now = newest_checkpoint(part)
+    described = {"format": 2, "step": now.step, "values": now.values, "sha256": _digest(now.tensors, "")}
+    newest.write_bytes(safetensors.torch.save(now.tensors, {"training": json.dumps(described)}))
+    before = newest_checkpoint(part)
+    assert before.step == now.step == 4 and before.values == now.values
+
+
 def test_nothing_is_begun_again_where_every_checkpoint_is_damaged(part, runs):
     for path in part.glob("checkpoint_*"):
-        damage(path)
+        turn_a_bit(path)
     with pytest.warns(UserWarning), pytest.raises(ModelError, match="Every checkpoint .* is damaged; remove them"):
         next(train_teacher(RECIPE, runs, part, CPU))
 
