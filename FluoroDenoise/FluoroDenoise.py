@@ -26,7 +26,7 @@ class FluoroDenoise(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("FluoroDenoise")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
-        self.parent.dependencies = ["Sequences"]  # not PyTorch: the module would vanish where that is missing
+        self.parent.dependencies = ["Sequences", "Markups"]  # not PyTorch: the module would vanish where that is missing
         self.parent.contributors = ["FluoroDenoise contributors"]
         self.parent.helpText = _(
             "Denoises low-dose fluoroscopy and angiography runs, each frame with the help of the frames around it. Select a "
@@ -224,9 +224,9 @@ class FluoroDenoiseLogic(ScriptedLoadableModuleLogic):
             clean = logic.process(run, preset="fast", strength=0.8)
             job = logic.process(run, waitForCompletion=False); print(job.text); job.cancel()
 
-        preset: "quality" or "fast" for runs, "ct" for CT volumes, or the folder of a model. outputNode: replaced as a whole when the result is complete;
-        a new node by default. device: "auto", "cpu", "cuda:0" and so on. firstFrame, lastFrame: both included.
-        kind: "slices" (frames) or "volume" (as of a CT), where the input is a volume and its header misleads.
+        preset: "quality" or "fast" for runs, "ct" for CT volumes, or the folder of a model. outputNode: replaced as a whole
+        when the result is complete; a new node by default. device: "auto", "cpu", "cuda:0" and so on. firstFrame, lastFrame:
+        both included. kind: "slices" (frames) or "volume" (as of a CT), where the input is a volume and its header misleads.
         """
         from FluoroDenoiseScene.job import DenoiseJob
 

@@ -23,7 +23,7 @@ from .sequences import Frames, InputProblem, save_frames
 from .worker_client import Job, WorkerClient
 
 PREFIX = "FluoroDenoise-"
-SECONDS_OF_AN_ADVANCE = 0.025
+SECONDS_OF_AN_ADVANCE = 0.015
 SECONDS_A_FORGOTTEN_FOLDER_STAYS = 86_400  # that of a Slicer which crashed
 KNOWN_TO_THE_NODE = "states no frame times"  # what the worker says of every .npy file
 SAVED, COMPUTED = 0.05, 0.95  # of the whole work
