@@ -123,3 +123,17 @@ def test_the_panel_offers_the_preset_and_says_what_does_not_fit(panel, ct, monke
 def test_logic_process_takes_a_ct_volume(logic, ct):
     output = logic.process(ct, preset="ct")
     assert output.GetName() == "pelvis denoised" and matrix_of(output) == matrix_of(ct)
+
+
+def test_the_real_worker_denoises_a_ct_volume_with_the_shipped_weights(ct):
+    smooth = np.broadcast_to(np.linspace(-50, 50, 40), (5, 32, 40))
+    noisy = smooth + np.random.default_rng(1).normal(0, 40, smooth.shape)
+    slicer.util.updateVolumeFromArray(ct, np.rint(noisy).astype(np.int16))
+    client = WorkerClient()
+    try:
+        output = DenoiseJob(client, ct, preset="ct", device="cpu", kind="volume").wait(timeout_s=PATIENCE_S)
+    finally:
+        client.stop()
+    left = slicer.util.arrayFromVolume(output) - smooth
+    assert left.std() < 0.6 * (noisy - smooth).std() and abs(left.mean()) < 3
+    assert matrix_of(output) == matrix_of(ct) and output.GetAttribute("FluoroDenoise.Model") == "ct"
