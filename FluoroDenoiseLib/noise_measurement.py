@@ -18,6 +18,7 @@ from .noise_blocks import HIGH_BAND, Blocks, Window, after_ramp_up, read_blocks,
 _LAGS = (1, 2, 3, 4)
 _BINS = 24
 _ORDER = 6
+_MOST_RECURSION = 0.85  # lag-1 correlation in time that a system's filter may leave; what seems to have more is motion
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def _spatial_correlation(shape: np.ndarray, window: Window) -> float:
 def _temporal_correlation(blocks: Blocks) -> float:
     """Lag-1 correlation of the noise in time, from how differences grow with the lag.
 
-    Of a first-order recursion the variance of differences grows as 1, 1 + rho, 1 + rho + rho^2, ... of that at lag 1.
+    Of a first-order recursion the variance of differences grows as 1, 1 + rho, 1 + rho + rho^2, ... of that at lag 1. Of
+    motion without noise it grows like that of rho = 1 or more, which no system's filter has: 0 is given then.
     """
     powers = {}
     lags = [lag for lag in _LAGS if blocks.pairs(lag)]
@@ -172,4 +174,4 @@ def _temporal_correlation(blocks: Blocks) -> float:
     expected = np.stack([sum(rho**k for k in range(lag)) for lag in lags[1:]], axis=1)
     weight = 1 / np.array(lags[1:], dtype=float)  # motion grows with the lag
     best = float(rho[np.argmin((weight * (expected / growth - 1) ** 2).sum(axis=1))])
-    return best if abs(best) > 0.03 else 0.0
+    return best if 0.03 < abs(best) < _MOST_RECURSION else 0.0
