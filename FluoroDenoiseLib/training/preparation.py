@@ -15,6 +15,7 @@ from typing import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from FluoroDenoiseLib.detector import noise_gain
 from FluoroDenoiseLib.errors import InputError
@@ -26,6 +27,7 @@ from FluoroDenoiseLib.simulate import SimulatedRun, SimulationSettings
 TOOL_POINTS_PER_RUN = 4_000
 WELL_VISIBLE = 0.4
 FULLY_VISIBLE_SIGMA = 2.0
+REMEMBERED_FRAMES = 2  # to either side, for which the place of a tool matters as the tool does: a ghost of it is no better
 MODEL_TOLERANCE = 1.6
 
 NoisyRun = FluoroRun | Sequence[np.ndarray]
@@ -109,6 +111,14 @@ def prepare_simulated(run: SimulatedRun) -> np.ndarray:
     return planes
 
 
+def where_tools_matter(planes: np.ndarray) -> np.ndarray:
+    """[T, H, W]: the visibility of tools in planes [T, 7, H, W], or that some frames before or after if it is larger."""
+    tool = torch.from_numpy(planes[:, Planes.tool].astype(np.float32))
+    span = 2 * REMEMBERED_FRAMES + 1
+    reached = functional.max_pool3d(tool[None, None], (span, 1, 1), 1, (REMEMBERED_FRAMES, 0, 0))[0, 0]
+    return reached.numpy().astype(planes.dtype)
+
+
 def _guides(frames: Iterator[Tensor], correlation: float, level: float) -> Iterator[np.ndarray]:
     """[4, H, W] for each frame: the recursion's prediction less `level` and its deviation, from the past, then the future."""
     for step in Recursion(noise_correlation=correlation).both_ways(frames):
@@ -124,6 +134,7 @@ def write_simulated(run: SimulatedRun, folder: Path) -> dict:
     planes = prepare_simulated(run)
     points = np.argwhere(planes[:, Planes.tool] > WELL_VISIBLE)
     chosen = np.random.default_rng(0).permutation(len(points))[:TOOL_POINTS_PER_RUN]
+    planes[:, Planes.tool] = where_tools_matter(planes)
     np.save(folder / "planes.npy", planes)
     np.save(folder / "tool_points.npy", points[chosen].astype(np.int32))
     return facts_of(run.settings)

@@ -72,6 +72,17 @@ def test_an_object_that_appears_is_followed_at_once():
     assert estimates[8] > 3.2 and estimates[9] > 3.6
 
 
+@pytest.mark.parametrize("width", [2, 15])
+def test_what_vanishes_leaves_little_behind(width):
+    """Of contrast 4, which anybody sees in a single frame, under the same noise with and without it."""
+    shown, empty = noise(12, 64, 64), noise(12, 64, 64)
+    shown[:8, 20:44, 30 : 30 + width] += 4.0
+    steps = [causal(Recursion(), frames) for frames in (shown, empty)]
+    ghosts = [(one.estimate - other.estimate)[22:42, 30 : 30 + width].mean() / 4 for one, other in zip(*steps)]
+    assert ghosts[7] > 0.95
+    assert abs(ghosts[8]) < 0.1 and abs(ghosts[11]) < 0.02
+
+
 @pytest.mark.parametrize("speed", [3, 6])
 def test_a_fast_thin_wire_leaves_no_trail(speed):
     frames = noise(8, 64, 64)
