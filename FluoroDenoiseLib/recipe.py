@@ -54,7 +54,7 @@ class PretrainRecipe(TrainingRecipe):
 
     radius: neighbouring frames on each side, unaligned. guides: the recursion's predictions that go in beside them,
     "causal" (from the past) or "both" (past and future). widths: channels at 1/2, 1/4, 1/8 ... of the resolution.
-    turned: once trained, restore every picture upright and lying on its side, and take the mean: twice the time.
+    turned: once trained, restore every picture upright and a quarter turn round, and take the mean: twice the time.
     tool_weight: how much more an error on a fully visible tool costs than one on anatomy; a plain mean over pixels
     rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool.
     """

@@ -56,8 +56,8 @@ class RefinerUNet(nn.Module):
 
     guides are (prediction, standard deviation) from the past and, for "both", the same from the future.
     H and W must be multiples of `stride`; Tiled pads them. turned: in use, not in training, the picture is also restored
-    lying on its side, and the mean of both is given: for twice the time, errors that depend on the side halve (the
-    self-ensemble of Lim et al. 2017 with two of its eight turns).
+    a quarter turn round and, with guides from both sides, in reversed time, and the mean of both is given: for twice the
+    time, errors that depend on the direction halve (the self-ensemble of Lim et al. 2017 with two of its turns).
     """
 
     def __init__(self, radius: int, guides: str, widths: tuple[int, ...], blocks: int, turned: bool = False):
@@ -86,7 +86,10 @@ class RefinerUNet(nn.Module):
         upright = self._restored(windows, guides)
         if self.training or not self.turned:
             return upright
-        return (upright + self._restored(windows.mT.contiguous(), guides.mT.contiguous()).mT) / 2
+        if self.guides == "both":
+            windows, guides = windows.flip(1), guides.roll(2, 1)
+        turned = self._restored(*(torch.rot90(part, 1, (-2, -1)).contiguous() for part in (windows, guides)))
+        return (upright + torch.rot90(turned, -1, (-2, -1))) / 2
 
     def _restored(self, windows: Tensor, guides: Tensor) -> Tensor:
         centre = windows[:, self.radius]

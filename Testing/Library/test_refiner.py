@@ -35,13 +35,14 @@ def test_unknown_guides_are_refused():
         RefinerUNet(1, "sideways", (8, 8), 1)
 
 
-def test_turned_it_does_not_matter_on_which_side_a_picture_lies():
+def test_turned_it_also_sees_the_picture_a_quarter_round_and_in_reversed_time():
     torch.manual_seed(0)
     network = RefinerUNet(1, "both", (8, 8), 1, turned=True)
     torch.nn.init.normal_(network.head.weight, std=0.1)
     windows, predictions = inputs("both")
-    training = network(windows, predictions)
+    upright = network(windows, predictions)
     mean = network.eval()(windows, predictions)
-    torch.testing.assert_close(network(windows.mT, predictions.mT).mT, mean)
-    torch.testing.assert_close(2 * mean - training, network.train()(windows.mT, predictions.mT).mT)
-    assert (mean - training).abs().max() > 1e-3
+    round_and_back = [torch.rot90(part, 1, (-2, -1)) for part in (windows.flip(1), predictions[:, [2, 3, 0, 1]])]
+    turned = torch.rot90(network.train()(*round_and_back), -1, (-2, -1))
+    torch.testing.assert_close(mean, (upright + turned) / 2)
+    assert (mean - upright).abs().max() > 1e-3
