@@ -27,7 +27,8 @@ from FluoroDenoiseLib.simulate import SimulatedRun, SimulationSettings
 TOOL_POINTS_PER_RUN = 4_000
 WELL_VISIBLE = 0.4
 FULLY_VISIBLE_SIGMA = 2.0
-REMEMBERED_FRAMES = 2  # to either side, for which the place of a tool matters as the tool does: a ghost of it is no better
+REMEMBERED_FRAMES = 2  # to either side, for which the place of a tool still matters: a ghost of it is an error too
+REMEMBERED_SHARE = 0.5  # of what the tool itself matters; as much as that, and a network that is unsure would fade it
 MODEL_TOLERANCE = 1.6
 
 NoisyRun = FluoroRun | Sequence[np.ndarray]
@@ -112,11 +113,11 @@ def prepare_simulated(run: SimulatedRun) -> np.ndarray:
 
 
 def where_tools_matter(planes: np.ndarray) -> np.ndarray:
-    """[T, H, W]: the visibility of tools in planes [T, 7, H, W], or that some frames before or after if it is larger."""
+    """[T, H, W]: the visibility of tools in planes [T, 7, H, W], or a share of that some frames before or after if it is larger."""
     tool = torch.from_numpy(planes[:, Planes.tool].astype(np.float32))
     span = 2 * REMEMBERED_FRAMES + 1
     reached = functional.max_pool3d(tool[None, None], (span, 1, 1), 1, (REMEMBERED_FRAMES, 0, 0))[0, 0]
-    return reached.numpy().astype(planes.dtype)
+    return torch.maximum(tool, REMEMBERED_SHARE * reached).numpy().astype(planes.dtype)
 
 
 def _guides(frames: Iterator[Tensor], correlation: float, level: float) -> Iterator[np.ndarray]:

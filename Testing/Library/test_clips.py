@@ -13,7 +13,7 @@ from FluoroDenoiseLib.errors import InputError
 from FluoroDenoiseLib.fluoro_run import FluoroRun, Source
 from FluoroDenoiseLib.simulate import SimulationSettings, simulate
 from FluoroDenoiseLib.training.clips import HELD_OUT, NoisyBank, SimulatedBank
-from FluoroDenoiseLib.training.preparation import REMEMBERED_FRAMES, Planes, where_tools_matter
+from FluoroDenoiseLib.training.preparation import REMEMBERED_FRAMES, REMEMBERED_SHARE, Planes, where_tools_matter
 
 FRAMES, SIDE = 6, 48
 
@@ -37,12 +37,13 @@ def test_a_clip_depends_on_the_seed_the_step_and_its_number_alone(simulated, tmp
     assert both.windows.shape == (2, 3, 32, 32) and both.guides.shape == (2, 4, 32, 32)
 
 
-def test_where_a_tool_has_just_been_matters_as_the_tool_does():
-    planes = np.zeros((7, 7, 8, 8), np.float16)
-    planes[3, Planes.tool, 4, 5] = 0.75
+def test_where_a_tool_has_just_been_matters_too():
+    planes = np.zeros((2 * REMEMBERED_FRAMES + 3, 7, 8, 8), np.float16)
+    planes[REMEMBERED_FRAMES + 1, Planes.tool, 4, 5] = 1
     matters = where_tools_matter(planes)
-    assert matters[:, 4, 5].tolist() == [0, 0.75, 0.75, 0.75, 0.75, 0.75, 0][: 2 * REMEMBERED_FRAMES + 3]
-    assert matters.sum() == 0.75 * (2 * REMEMBERED_FRAMES + 1)
+    around = [REMEMBERED_SHARE] * REMEMBERED_FRAMES
+    assert matters[:, 4, 5].tolist() == [0, *around, 1, *around, 0]
+    assert matters.sum() == 1 + 2 * sum(around)
 
 
 def test_the_guides_of_noisy_runs_are_those_of_simulated_ones(simulated, tmp_path):
