@@ -67,7 +67,7 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     if options.out:
         make_folder(options.out)
     compute = choose(options.device, options.precision)
-    restorers = [load_ct_restorer(name, compute) for name in options.models]
+    restorers = [load_ct_restorer(name, compute, network_alone=options.network_alone) for name in options.models]
     judged = []
     for one in ct_report.evaluate_ct(scenes, restorers, not options.without_rivals):
         judged.append(one)

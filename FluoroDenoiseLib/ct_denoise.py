@@ -22,8 +22,11 @@ class SliceRestorer(Protocol):
     name: str
     sha256: str
 
-    def __call__(self, windows_hu: Tensor) -> Tensor:
-        """[B, 2 * radius + 1, H, W] float32 Hounsfield units -> [B, H, W], those of the slices in the middle."""
+    def __call__(self, windows_hu: Tensor, pixel_mm: float) -> Tensor:
+        """[B, 2 * radius + 1, H, W] float32 Hounsfield units -> [B, H, W], those of the slices in the middle.
+
+        pixel_mm: the spacing of the pixels within the slices.
+        """
         ...
 
 
@@ -86,7 +89,7 @@ def _restored(
     if strength == 0 or outside.all():
         return Restored(centre.stored, noisy_hu, noisy_hu, centre.stored)
     with compute.autocast():
-        estimate = restorer(torch.stack(window)[None]).float()[0]
+        estimate = restorer(torch.stack(window)[None], volume.pixel_mm).float()[0]
     if not torch.isfinite(estimate).all():
         way_out = "choose another model, or train it again" if compute.precision == "float32" else "use --precision float32"
         raise ModelError(f"The network gives numbers that are not finite at slice {index} in {compute.precision}; {way_out}.")

@@ -51,13 +51,21 @@ def band(images: Tensor) -> Tensor:
 
 def noise_level(slices_hu: Tensor) -> Tensor:
     """The local deviation of the noise of slices [B, H, W] in HU, smooth over centimetres, [B, H, W], at least 1 HU."""
+    slices_hu = slices_hu.float()
+    return local_deviation(band(slices_hu) / BAND_SHARE, slices_hu)
+
+
+def local_deviation(seen: Tensor, slices_hu: Tensor) -> Tensor:
+    """The deviation of the noise in `seen` [B, H, W], of mean 0 and with few edges, smooth over centimetres, at least 1 HU.
+
+    slices_hu: where it is from, which tell the body from the air. Returns [B, H, W].
+    """
     height, width = slices_hu.shape[-2:]
     size = (min(WINDOW, height), min(WINDOW, width))
-    seen = band(slices_hu.float()).abs()[:, None]
-    windows = functional.unfold(seen, size, stride=STRIDE)
+    windows = functional.unfold(seen.abs()[:, None], size, stride=STRIDE)
     order = int(QUANTILE * windows.shape[1])
-    coarse = windows.kthvalue(order + 1, dim=1).values / (SIZE_AT_QUANTILE * BAND_SHARE)
-    body = functional.unfold(slices_hu.float()[:, None], size, stride=STRIDE).mean(1) > BODY_HU
+    coarse = windows.kthvalue(order + 1, dim=1).values / SIZE_AT_QUANTILE
+    body = functional.unfold(slices_hu[:, None], size, stride=STRIDE).mean(1) > BODY_HU
     floor = torch.stack([level[inside].median() if inside.any() else level.max() for level, inside in zip(coarse, body)])
     coarse = coarse.maximum(LOWEST_SHARE * floor[:, None]).clamp(min=SMALLEST_HU)
     grid = [(length - window) // STRIDE + 1 for length, window in zip((height, width), size)]

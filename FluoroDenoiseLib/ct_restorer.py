@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute
+from FluoroDenoiseLib.ct_kept import put_back
 from FluoroDenoiseLib.ct_noise import noise_level
 from FluoroDenoiseLib.ct_window import from_window, to_window
 from FluoroDenoiseLib.errors import ModelError
@@ -20,21 +21,25 @@ KINDS = ("ct-slices", "ct-cycle")
 class CtRestorer:
     """Windows of slices [B, 2*radius+1, H, W] in HU -> their centres [B, H, W] in HU, of any size, on the device of `compute`.
 
-    radius: neighbouring slices needed on each side. A slice without neighbours comes as copies of itself.
+    radius: neighbouring slices needed on each side. A slice without neighbours comes as copies of itself. network_alone: leave
+    out what is put back after the network (ct_kept.py), to see what that does.
     """
 
-    def __init__(self, model: Model, compute: Compute) -> None:
+    def __init__(self, model: Model, compute: Compute, network_alone: bool = False) -> None:
         kind = model.card["recipe"]["kind"]
         if kind not in KINDS:
             raise ModelError(f"Model {model.name} is for fluoroscopy, not for CT; use --preset ct, or a model trained on CT.")
         self.radius, self.name, self.sha256, self.card = model.restorer.radius, model.name, model.sha256, model.card
-        self._network, self._compute = model.restorer, compute
+        self._network, self._compute, self._network_alone = model.restorer, compute, network_alone
         self._restore: Callable[[Tensor], Tensor] = self._in_noise if kind == "ct-slices" else self._in_window
 
-    def __call__(self, windows_hu: Tensor) -> Tensor:
+    def __call__(self, windows_hu: Tensor, pixel_mm: float) -> Tensor:
+        """pixel_mm: the spacing of the pixels within the slices."""
         windows = windows_hu.to(self._compute.torch_device, torch.float32)
-        with torch.inference_mode(), self._compute.autocast():
-            return self._restore(windows)
+        with torch.inference_mode():
+            with self._compute.autocast():
+                restored = self._restore(windows)
+            return restored if self._network_alone else put_back(windows[:, self.radius], restored, pixel_mm)
 
     def _in_noise(self, windows: Tensor) -> Tensor:
         """Of a network that sees units of the noise of the centre."""
@@ -46,6 +51,6 @@ class CtRestorer:
         return from_window(self._network(to_window(windows)).float())
 
 
-def load_ct_restorer(name_or_folder: str | Path, compute: Compute, tile: int | None = None) -> CtRestorer:
+def load_ct_restorer(name_or_folder: str | Path, compute: Compute, tile: int | None = None, network_alone: bool = False) -> CtRestorer:
     """A shipped CT model by its name, or one's own by its folder. ModelError where it is absent, altered, or not for CT."""
-    return CtRestorer(load_model(name_or_folder, compute, tile), compute)
+    return CtRestorer(load_model(name_or_folder, compute, tile), compute, network_alone)

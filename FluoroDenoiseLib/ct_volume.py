@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,6 +93,11 @@ class CtVolume:
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns."""
         return (len(self), *self.slices[0].shape)
+
+    @property
+    def pixel_mm(self) -> float:
+        """The spacing within the slices; of pixels that are not square, the side of a square as large."""
+        return math.sqrt(self.spacing_mm[1] * self.spacing_mm[2])
 
     @property
     def frames(self) -> Sequence[np.ndarray]:

@@ -57,7 +57,7 @@ RIVALS = (
 )
 
 
-def of_model(restorer: CtRestorer, alone: bool) -> Restore:
+def of_model(restorer: CtRestorer, pixel_mm: float, alone: bool) -> Restore:
     """All slices through a model; alone: each without neighbours, as copies of itself."""
 
     def restore(slices: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def of_model(restorer: CtRestorer, alone: bool) -> Restore:
         for index in range(len(slices)):
             window = [index] * (2 * restorer.radius + 1) if alone else window_indices(index, restorer.radius, len(slices))
             stack = torch.from_numpy(np.ascontiguousarray(slices[window], np.float32))
-            made.append(restorer(stack[None])[0].cpu().numpy())
+            made.append(restorer(stack[None], pixel_mm)[0].cpu().numpy())
         return np.stack(made)
 
     return restore
@@ -79,7 +79,7 @@ def methods(scene: CtScene, restorers: list[CtRestorer], rivals: bool) -> Iterat
     """
     yield "noisy", lambda slices: np.asarray(slices, np.float32)
     for restorer in restorers:
-        yield restorer.name, of_model(restorer, scene.alone)
+        yield restorer.name, of_model(restorer, scene.pixel_mm, scene.alone)
     for rival in RIVALS if rivals else ():
         if not rival.missing:
             yield rival.name, _settled(rival, scene)

@@ -27,7 +27,7 @@ class WindowMean:
     def __init__(self, radius=1):
         self.radius = radius
 
-    def __call__(self, windows_hu):
+    def __call__(self, windows_hu, pixel_mm):
         return windows_hu.mean(1)
 
 
@@ -91,7 +91,7 @@ def test_every_slice_is_read_once_and_only_a_window_is_held():
 
 def test_numbers_that_are_not_finite_are_refused():
     class Broken(WindowMean):
-        def __call__(self, windows_hu):
+        def __call__(self, windows_hu, pixel_mm):
             return windows_hu.mean(1) / 0
 
     with pytest.raises(ModelError, match="slice 0 in float32"):
