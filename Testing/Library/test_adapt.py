@@ -181,7 +181,9 @@ def test_worker_and_command_say_which_weights_are_kept(run, tmp_path, capsys):
     np.save(tmp_path / "short.npy", run.noisy[:3])
     tiny_model(tmp_path / "start")
     events = []
-    lines = [json.dumps({"id": number, "do": "adapt", "runs": runs, "out": str(tmp_path / "own"), "model": str(tmp_path / "start")})
+    # The few milliseconds suffice for no safety report, which would take most of this test's time.
+    facts = {"do": "adapt", "out": str(tmp_path / "own"), "model": str(tmp_path / "start"), "minutes": 1e-4}
+    lines = [json.dumps({"id": number, "runs": runs, **facts})
              for number, runs in enumerate(([str(tmp_path / "short.npy")], [str(tmp_path / "short.npy")], "short.npy"))]
 
     def all_lines():  # the end of the lines stops what still runs, so wait for the answers
@@ -192,9 +194,10 @@ def test_worker_and_command_say_which_weights_are_kept(run, tmp_path, capsys):
     Worker(all_lines(), events.append).run()
     done, there, wrong = (event for event in events if event["event"] in ("done", "error"))
     assert done["kept"] == "old" and "too short" in done["sentence"] and done["risk_before"] is None
+    assert "the minutes do not suffice" in done["safety"]
     assert "exists already" in there["message"] and "list of paths" in wrong["message"]
     order = ["adapt", str(tmp_path / "short.npy"), "--out", str(tmp_path / "own"), "--model", str(tmp_path / "start"), "--overwrite"]
-    assert main(order) == 0 and "stay as they were" in capsys.readouterr().out
+    assert main([*order, "--minutes", "0.0001"]) == 0 and "stay as they were" in capsys.readouterr().out
 
 
 def test_only_models_with_guides_can_be_adapted(run, tmp_path):
