@@ -8,6 +8,7 @@ those on a user's screen. Needs `pip install '.[scene]'`.
 """
 
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,7 @@ def draw_compare(target: Path) -> None:
 
 
 def draw_regions(frame) -> tuple:
-    """What the tutorial has the user draw: a vessel, an even background, a line across the guidewire."""
+    """What the tutorial has the user draw: a vessel, an even background, a line across a vessel that fills."""
     row_mm, column_mm = frame.GetSpacing()[1], frame.GetSpacing()[0]
     boxes = []
     for name, row, column in (("vessel", 177, 46), ("background", 100, 60)):
@@ -84,8 +85,8 @@ def draw_regions(frame) -> tuple:
         box.SetCenter(-column * column_mm, -row * row_mm, 0)
         box.SetSize(20 * column_mm, 12 * row_mm, 1)
         boxes.append(box)
-    line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "wire")
-    for row, column in ((78, 165), (96, 195)):
+    line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "filling")
+    for row, column in ((168, 105), (184, 121)):
         line.AddControlPoint(-column * column_mm, -row * row_mm, 0)
     return *boxes, line
 
@@ -108,6 +109,7 @@ def wait(widget) -> None:
     """Let Slicer's timers fire until no job is under way."""
     while widget.running is not None or widget.logic.errands.jobs:
         slicer.app.processEvents()
+        time.sleep(0.01)
 
 
 def main() -> None:
@@ -127,9 +129,9 @@ def main() -> None:
     browser.SetSelectedItemNumber(SHOWN_FRAME)
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     draw_compare(SCREENSHOTS / "compare.png")
-    vessel, background, wire = draw_regions(run.GetNthDataNode(0))
+    vessel, background, filling = draw_regions(run.GetNthDataNode(0))
     widget.ui.regionSelector.setCheckState(vessel, qt.Qt.Checked)
-    widget.parameters.background, widget.parameters.edge = background, wire
+    widget.parameters.background, widget.parameters.edge = background, filling
     widget.ui.measureButton.click()
     wait(widget)
     for section in OPEN_SECTIONS:

@@ -114,11 +114,11 @@ def _summed_up(frames, drawn, statistics, spectra, has_background, whole, struct
     if over_time and structure.pairs:
         rows.append(Row(_("whole picture"), _("removed part over noise"), "%", float("nan"), 100 * structure.removed_of_noise))
         rows.append(Row(_("whole picture"), _("removed part repeats in"), "%", float("nan"), 100 * structure.share))
-    curve = late = None
+    curve = missing = None
     if lag is not None:
         curve = Curve(edge.GetName(), *lag)
-        early, late = (100 * float(side[curve.x == 1][0]) for side in (curve.input, curve.output))
-        rows.append(Row(curve.name, _("lag, first frame"), "%", early, late))
+        missing = tuple(100 * float(side[curve.x == 1][0]) for side in (curve.input, curve.output))
+        rows.append(Row(curve.name, _("lag, first frame"), "%", *missing))
     of_regions = [(region.name, one.mean, two.mean) for region, (one, two) in zip(drawn, statistics)]
     verdicts = [
         about_mean(means, of_regions, _grey_range(frames)),
@@ -126,7 +126,7 @@ def _summed_up(frames, drawn, statistics, spectra, has_background, whole, struct
         about_removal(structure.share, structure.removed_of_noise, over_time and structure.pairs > 0),
     ]
     if edge is not None:
-        verdicts.append(about_lag(edge.GetName(), late, 2 * LAG_FRAMES))
+        verdicts.append(about_lag(edge.GetName(), missing, 2 * LAG_FRAMES))
     times, label = _times(frames)
     return Quality(
         rows=tuple(rows), verdicts=tuple(verdicts),

@@ -130,7 +130,7 @@ def _state(needed: str) -> PackageState:
     if name in SHIPPED_BY_SLICER:
         way_out = _("it belongs to this Slicer, so use Slicer 5.12 or later")
     elif name == "torch":
-        way_out = _("uninstall it in the PyTorch Util module, restart Slicer and press Install")
+        way_out = _("uninstall it in the PyTorch Utils module, restart Slicer and press Install")
     else:
         way_out = _("press Install in the Setup section")
     return state(False, _("{name} {version} is installed but {needed} is needed; {way_out}.").format(

@@ -143,7 +143,7 @@ class DenoiseSection(Section):
         if job.report.get("reason"):
             said.append(_("Computed with {reason}").format(reason=job.report["reason"]))
         said.append(_("Compare it with the input before you trust it."))
-        self._apply.say(" ".join([*said, *map(str, job.report.get("warnings") or [])]))
+        self._apply.say("\n".join([" ".join(said), *map(str, job.report.get("warnings") or [])]))
 
     def _previewed(self, job: SceneJob) -> None:
         self._preview_node = job.result

@@ -49,13 +49,16 @@ def about_removal(share: float, removed_of_noise: float, checked: bool) -> str:
     return _("What was removed looks like noise: it does not repeat from frame to frame. Fine detail may still differ.")
 
 
-def about_lag(line: str, percent: float | None, frames_needed: int) -> str:
-    """Whether brightness arrives in time. percent: of a step that is missing in its first frame, None without a step."""
-    if percent is None:
+def about_lag(line: str, missing: tuple[float, float] | None, frames_needed: int) -> str:
+    """Whether brightness arrives as it did in the input. missing: % of a step that its first frame lacks, before and after;
+    None without a step. Contrast that flows in slowly lacks much in the input already.
+    """
+    if missing is None:
         return _("No step of brightness was found on {line}; draw it where contrast arrives or an edge passes, in a run of {count} "
                  "frames or more.").format(line=line, count=frames_needed)
-    sentence = (_("On {line} brightness arrives in time: {percent} % of a step is missing in its first frame.")
-                if percent <= LAG_AT_MOST else
-                _("On {line} brightness arrives late: {percent} % of a step is missing in its first frame. Lower the strength for fast "
-                  "motion."))
-    return sentence.format(line=line, percent=f"{percent:.1f}")
+    before, after = missing
+    sentence = (_("On {line} brightness arrives in time: {after} % of a step is missing in its first frame, {before} % in the input.")
+                if after - before <= LAG_AT_MOST else
+                _("On {line} brightness arrives late: {after} % of a step is missing in its first frame, {before} % in the input. Lower "
+                  "the strength for fast motion."))
+    return sentence.format(line=line, before=f"{before:.1f}", after=f"{after:.1f}")

@@ -227,6 +227,12 @@ def test_lag_on_a_drawn_line(scene):
     before, after = value_of(result, "front", "lag, first frame")
     assert abs(before) < 3 and after == pytest.approx(40, abs=3)
     assert "On front brightness arrives late: " in result.verdicts[-1] and result.lag.name == "front"
+    slow = stack.copy()
+    slow[9, 10:30, 10:40] += 40  # contrast that takes its time, and a result that shows it so
+    filling = run_of(scene, slow, "filling")
+    kept = measured(filling, output_of(filling, slow), edge=line(scene, filling, (20, 5), (20, 45), "slow"))
+    early, first = value_of(kept, "slow", "lag, first frame")
+    assert early == first > 30 and "On slow brightness arrives in time: " in kept.verdicts[-1]
     still = measured(run, output_of(run, late), edge=line(scene, run, (2, 2), (2, 45), "ground"))
     assert still.lag is None and "No step of brightness was found on ground" in still.verdicts[-1]
 

@@ -95,7 +95,7 @@ def test_what_is_missing_is_named(site, needed):
 
 
 @pytest.mark.parametrize("name, version, words", [
-    ("torch", "2.1.0", "PyTorch 2.1.0 is installed but torch>=2.10 is needed; uninstall it in the PyTorch Util module"),
+    ("torch", "2.1.0", "PyTorch 2.1.0 is installed but torch>=2.10 is needed; uninstall it in the PyTorch Utils module"),
     ("numpy", "1.26.4", "NumPy 1.26.4 is installed but numpy>=2.0 is needed; it belongs to this Slicer, so use Slicer 5.12"),
     ("madeup", "1.0", "madeup 1.0 is installed but madeup>=1.5 is needed; press Install"),
 ])  # fmt: skip

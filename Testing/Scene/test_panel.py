@@ -163,7 +163,7 @@ def test_a_result_says_what_it_was_computed_with_and_why(filled):
     filled.ui.applyButton.click()
     run_events(idle(filled))
     assert filled.ui.statusLabel.text.startswith("fluoro denoised is done: 6 frames in 0 s. Computed with CPU, because this is a test.")
-    assert "before you trust it. fluoro is dark." in filled.ui.statusLabel.text
+    assert "before you trust it.\nfluoro is dark." in filled.ui.statusLabel.text
 
 
 def test_a_run_that_grows_is_noticed(panel, scene):

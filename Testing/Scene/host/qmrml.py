@@ -6,7 +6,7 @@ import weakref
 
 import shiboken6
 import slicer
-from PySide6 import QtWidgets
+from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from host import pythonqt
@@ -202,13 +202,16 @@ class qMRMLNodeComboBox(pythonqt.adapt(QtWidgets.QWidget)):
 
 @cpp_widget()
 class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
-    """Nodes are checked by `setCheckState` only; the list does not show it."""
+    """Nodes are checked by `setCheckState` only; the box shows the names of those that are."""
 
     checkedNodesChanged = Signal()
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._checked: set[str] = set()
         super().__init__(parent)
+        palette, roles = self._combo.palette(), QtGui.QPalette.ColorRole
+        palette.setColor(roles.PlaceholderText, palette.color(roles.Text))
+        self._combo.setPalette(palette)
 
     def checkState(self, node: object) -> Qt.CheckState:
         there = node is not None and node in self._nodes() and node.GetID() in self._checked
@@ -216,7 +219,12 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
 
     def setCheckState(self, node: object, state: Qt.CheckState) -> None:
         (self._checked.add if state == Qt.CheckState.Checked else self._checked.discard)(node.GetID())
+        self._show()
         self.checkedNodesChanged.emit()
+
+    def _show(self) -> None:
+        self._combo.setPlaceholderText(", ".join(node.GetName() for node in self._nodes() if node.GetID() in self._checked))
+        self._combo.setCurrentIndex(-1)
 
 
 def install() -> None:
