@@ -210,7 +210,7 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
         self._checked: set[str] = set()
         super().__init__(parent)
         palette, roles = self._combo.palette(), QtGui.QPalette.ColorRole
-        palette.setColor(roles.PlaceholderText, palette.color(roles.Text))
+        palette.setColor(roles.PlaceholderText, palette.color(QtGui.QPalette.ColorGroup.Active, roles.Text))
         self._combo.setPalette(palette)
 
     def checkState(self, node: object) -> Qt.CheckState:
