@@ -17,6 +17,7 @@ from queue import Queue
 
 import FluoroDenoiseLib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from dicom_examples import noise_frames, xa_file
@@ -266,6 +267,31 @@ def test_a_constant_run_comes_back_as_it_was(model, tmp_path, place, grey):
     source = xa_file(tmp_path / "in.dcm", np.full((4, 24, 32), grey, np.uint16))
     assert command(model, source, place) == 0
     np.testing.assert_array_equal(frames_of(place), grey)
+
+
+def padded(path, frames, padding):
+    header = pydicom.dcmread(xa_file(path, frames))
+    header.add_new("PixelPaddingValue", "US", padding)
+    header.save_as(path)
+    return path
+
+
+def test_what_is_saturated_stays_so_and_padding_stays_bit_for_bit(tmp_path, place):
+    bright = np.random.default_rng(0).normal(np.linspace(3000, 5500, 64), 100, (5, 48, 64))
+    frames = np.minimum(bright, 4095).astype(np.uint16)
+    frames[:, :8] = 0
+    source = padded(tmp_path / "in.dcm", frames, 0)
+    assert command("fast", source, place) == 0
+    clean = frames_of(place)
+    np.testing.assert_array_equal(clean[:, :8], 0)
+    saturated = clean[:, 16:, 48:]
+    assert clean.max() <= 4095 and saturated.mean() > 4085 and saturated.min() > 4095 - 100  # the noise beside it
+
+
+def test_a_run_that_is_all_padding_comes_back_as_it_was(model, tmp_path, place):
+    source = padded(tmp_path / "in.dcm", np.full((4, 24, 32), 4000, np.uint16), 4000)
+    assert command(model, source, place) == 0
+    np.testing.assert_array_equal(frames_of(place), 4000)
 
 
 @pytest.mark.parametrize("name", ["ä ö.dcm", "日本語.dcm", "😀.dcm", "a b  c.dcm", "IM0001", "1.2.840.113619", "x" * 240 + ".dcm"])
