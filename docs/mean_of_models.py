@@ -1,6 +1,6 @@
 """The mean of two models of one network, weight by weight: `python docs/mean_of_models.py A B OUT [SHARE]`.
 
-SHARE: of B, 0 to 1; one half if not given.
+SHARE: of B, 0 to 1; one half if not given. The card is that of B, and says of what the weights are the mean.
 """
 
 import sys
@@ -19,5 +19,6 @@ if __name__ == "__main__":
     weights = [safetensors.torch.load_file(Path(folder) / "weights.safetensors") for folder in folders]
     share = float(sys.argv[4]) if len(sys.argv) > 4 else 0.5
     mean = {name: torch.lerp(weights[0][name], weights[1][name], share) for name in weights[0]}
-    card = {"data": f"{1 - share:g} of {first.sha256[:12]} and {share:g} of {second.sha256[:12]}"}
+    kept = {name: value for name, value in second.card.items() if name not in ("format", "name", "recipe", "weights_sha256", "scores", "safety")}
+    card = {**kept, "mean_of": {first.sha256: 1 - share, second.sha256: share}}
     save_model(sys.argv[3], mean, recipe_from_dict(second.card["recipe"]), card)

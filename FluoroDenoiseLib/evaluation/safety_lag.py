@@ -19,9 +19,9 @@ from FluoroDenoiseLib.evaluation.safety_inserts import bar, cells, disc
 from FluoroDenoiseLib.evaluation.safety_rows import Rows, Section
 from FluoroDenoiseLib.evaluation.safety_stage import Inserted, Stage, Trials, anatomy_stage
 
-FRAMES = 20
+FRAMES = 23
 STEP = 7  # the first frame of the new picture
-EVENT = STEP + 11  # the frame in which what has vanished shows once more, alone
+EVENT = STEP + 14  # the frame in which what has vanished shows once more, alone; too late for frame 10 to look ahead to
 CELL = 48
 SIZE = (3 * CELL, 4 * CELL)
 LAG_1, LAG_3, EVENT_KEPT, GHOST_10 = 2.0, 0.5, 0.90, 0.5  # %, %, share, %
