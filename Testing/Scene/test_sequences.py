@@ -1,5 +1,6 @@
 """Which frames are meant by a node, and that reading them leaves everything as it was."""
 
+import gc
 import hashlib
 import time
 
@@ -142,10 +143,13 @@ def test_a_node_that_shrinks_while_it_is_read_is_refused(sequence, tmp_path):
 def test_describing_a_long_run_is_quick(scene):
     run = make_run(scene, count=1000, rows=4, columns=4)
     times = []
+    gc.freeze()  # what other tests left is not looked through
     for _ in range(3):
         start = time.thread_time()
         sequences.resolve_input(run)
         times.append(time.thread_time() - start)
+    gc.unfreeze()
+    print(f"{1e3 * min(times):.0f} ms")
     assert min(times) < 0.1  # the panel asks after every change of a selector
 
 
