@@ -29,7 +29,7 @@ from torch import Tensor
 
 TILE = 32
 CERTAIN = 2.0  # standard errors that a difference must exceed
-WORTHWHILE = 0.11  # share of the risk that a difference must exceed (0.5 dB): a noise law a little wrong can imitate less
+WORTHWHILE = 0.25  # share of the risk that a difference must exceed (1.25 dB): estimates below were seen to promise too much
 FEWEST_TILES = 4  # below which a standard error means nothing
 
 
