@@ -126,13 +126,14 @@ def test_a_vendors_filter_is_undone():
     torch.testing.assert_close(undone(noise, torch.stack(came_out)), went_in, atol=1e-5, rtol=1e-5)
 
 
-def test_a_difference_is_believed_only_beyond_chance():
+def test_a_difference_is_believed_only_beyond_chance_and_a_quarter_of_the_risk():
     generator = torch.Generator().manual_seed(0)
     before = 1 + 0.5 * torch.rand(200, generator=generator)
     chance = 0.1 * torch.randn(200, generator=generator)
-    better = Comparison.of(before, before - 0.2 + chance)
-    assert better.is_better and better.difference == pytest.approx(-0.2, abs=3 * better.standard_error)
+    better = Comparison.of(before, before - 0.4 + chance)
+    assert better.is_better and better.difference == pytest.approx(-0.4, abs=3 * better.standard_error)
     assert better.gain_db == pytest.approx(10 * np.log10(better.before / better.after))
+    assert not Comparison.of(before, before - 0.2 + chance).is_better, "far beyond chance, but a sixth of the risk"
     assert not Comparison.of(before, before + 0.1 * chance - 0.1 * chance.mean()).is_better
     assert not Comparison.of(before[:1], before[:1] - 1).is_better
 
