@@ -115,7 +115,8 @@ def make_parser() -> Parser:
 
     one = command("evaluate-ct", "Measure CT models and their rivals: noise, HU, edges, faint discs, lesions.")
     one.add_argument("--models", nargs="*", default=["ct"], metavar="NAME", help="CT presets or model folders (default: ct)")
-    one.add_argument("--ct", type=Path, metavar="CT", help="a clean volume; noise and lesions are put into its middle slices")
+    one.add_argument("--ct", type=Path, metavar="CT", help="a clean volume; noise and lesions are put into some of its slices")
+    one.add_argument("--places", type=positive, default=1, metavar="N", help="of that volume, spread evenly, judged alone and all together (default: 1, its middle)")
     one.add_argument("--repeats", type=Path, metavar="NPZ", help="repeats of one slice with their truth, as of LCD_CT (DIDSR)")
     one.add_argument("--dose", type=dose, default=0.1, metavar="0.01..1", help="of what is simulated (default: 0.1)")
     one.add_argument("--slices", type=positive, default=24, metavar="N", help="repeats of the simulated phantom (default: 24)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from FluoroDenoiseLib.ct_volume import CtVolume
 
 VOLUME_FILES = ("nrrd", "nifti", "mha")
-MOST_SLICES = 9  # of a volume that evaluate-ct judges
+MOST_SLICES = 9  # of a place of a volume that evaluate-ct judges
 
 
 def simulate_ct(options: argparse.Namespace) -> int:
@@ -61,6 +62,8 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     from FluoroDenoiseLib.evaluation import ct_report
     from FluoroDenoiseLib.evaluation.ct_methods import RIVALS
 
+    if options.places > 1 and not options.ct:
+        raise UsageError("--places are those of a volume; name it with --ct.")
     scenes = list(_scenes(options))
     if not scenes:
         raise UsageError("Nothing is left to judge; give --ct or --repeats, or leave out --without-phantom.")
@@ -75,12 +78,15 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     remarks = [f"{rival.name} is left out: the Python package {rival.needs} is not installed." for rival in RIVALS
                if rival.missing and not options.without_rivals]
     remarks.append(f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
+    rows = [one.row for one in judged]
+    if options.places > 1:
+        rows += ct_report.pooled([row for row in rows if row.scene.startswith("anatomy")], f"anatomy, all {options.places} places")
     say("")
-    say(ct_report.table([one.row for one in judged]))
+    say(ct_report.table(rows))
     for remark in remarks:
         say(remark)
     if options.out:
-        ct_report.write_ct_report(judged, options.out, remarks)
+        ct_report.write_ct_report(rows, judged, options.out, remarks)
         say(f"{options.out}: table.md, rows.csv, rows.json and plots are written")
     return 0
 
@@ -95,6 +101,12 @@ def _scenes(options: argparse.Namespace) -> Iterator:
         yield ct_scenes.repeats_of(options.repeats)
     if options.ct:
         volume = read_ct(options.ct)
-        first = max(0, (len(volume) - MOST_SLICES) // 2)
-        slices = np.stack([volume[index] for index in range(first, min(len(volume), first + MOST_SLICES))])
-        yield ct_scenes.anatomy(slices, volume.spacing_mm[1], options.dose, options.seed)
+        if len(volume) < options.places:
+            raise UsageError(f"{volume.name} has {len(volume)} slices, too few for {options.places} places; ask for fewer.")
+        count = min(MOST_SLICES, len(volume) // options.places)
+        for place in range(options.places):
+            middle = (2 * place + 1) * len(volume) // (2 * options.places)
+            first = min(max(0, middle - count // 2), len(volume) - count)
+            slices = np.stack([volume[index] for index in range(first, first + count)])
+            scene = ct_scenes.anatomy(slices, volume.spacing_mm[1], options.dose, options.seed + place)
+            yield scene if options.places == 1 else replace(scene, name=f"{scene.name}, place {place + 1}")

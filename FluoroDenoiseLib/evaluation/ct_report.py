@@ -32,7 +32,7 @@ class CtRow:
     uniform regions. frequency: mean of the noise, cycles/mm. edge: at which the modulation of a rod's edge is one half, cycles/mm.
     dprime: of faint discs, and how much more it is than of the noisy
     slices, with the 95 % interval of that. lesions shown by the noisy slices,
-    and lost here. pairs: least share of the line pairs' modulation that is kept. cpu_s: a slice.
+    lost here, and faded: kept by less than half. pairs: least share of the line pairs' modulation that is kept. cpu_s: a slice.
     """
 
     scene: str
@@ -51,6 +51,7 @@ class CtRow:
     dprime_high: float = NAN
     shown: float = NAN
     lost: float = NAN
+    faded: float = NAN
     contrast: float = NAN
     pairs: float = NAN
     cpu_s: float = NAN
@@ -99,6 +100,21 @@ def judge(scene: CtScene, name: str, restore: Restore) -> Judged:
     return Judged(CtRow(scene.name, name, **values), power, edge, made[len(made) // 2])
 
 
+def pooled(rows: Sequence[CtRow], scene: str) -> list[CtRow]:
+    """One row for each method, of all places of an anatomy: lesions added up, errors and noise as root mean squares (PSNR as
+    that of the mean square error), the largest shift, the mean of everything else."""
+    together = []
+    for method in dict.fromkeys(row.method for row in rows):
+        values = {one.name: np.array([getattr(row, one.name) for row in rows if row.method == method])
+                  for one in fields(CtRow) if one.name not in ("scene", "method")}
+        made = {name: float(found.mean()) for name, found in values.items()}
+        made |= {name: float(values[name].sum()) for name in ("shown", "lost", "faded")}
+        made |= {name: float(np.sqrt((values[name] ** 2).mean())) for name in ("rmse", "noise")}
+        made |= {"psnr": float(-10 * np.log10((10 ** (-values["psnr"] / 10)).mean())), "bias": float(values["bias"].max())}
+        together.append(CtRow(scene, method, **made))
+    return together
+
+
 def _middle(slices: np.ndarray) -> np.ndarray:
     top, left = ((size - NOISE_SIDE) // 2 for size in slices.shape[1:])
     return slices[:, top : top + NOISE_SIDE, left : left + NOISE_SIDE]
@@ -116,7 +132,7 @@ def _lesions(scene: CtScene, made: np.ndarray, restore: Restore) -> dict[str, fl
     spread = {name: np.std([observer.shown_strength((slices - scene.truth)[k], lesion)
                             for _, lesion in scene.lesions for k in range(len(slices))])
               for name, slices in (("noisy", scene.noisy), ("made", made))}
-    shown, lost, kept = 0, 0, []
+    shown, lost, faded, kept = 0, 0, 0, []
     for centre, lesion in scene.lesions:
         reach = round(3 * lesion.radius)
         area = np.s_[int(lesion.row) - reach : int(lesion.row) + reach + 1, int(lesion.column) - reach : int(lesion.column) + reach + 1]
@@ -125,8 +141,9 @@ def _lesions(scene: CtScene, made: np.ndarray, restore: Restore) -> dict[str, fl
         if observer.shown_strength(noisy[centre], lesion) < observer.ROSE * spread["noisy"]:
             continue
         shown += 1
+        faded += share < observer.LOST_BELOW
         lost += share < observer.LOST_BELOW or observer.shown_strength(restored[centre], lesion) < observer.ROSE * spread["made"]
-    return {"shown": float(shown), "lost": float(lost), "contrast": float(np.mean(kept))}
+    return {"shown": float(shown), "lost": float(lost), "faded": float(faded), "contrast": float(np.mean(kept))}
 
 
 def _pairs(scene: CtScene, made: np.ndarray, restore: Restore) -> float:
@@ -148,7 +165,7 @@ COLUMNS = {
     "psnr": ("PSNR, dB", 2), "ssim": ("SSIM", 3), "vif": ("VIF", 3), "rmse": ("RMSE, HU", 1), "bias": ("bias, HU", 2),
     "noise": ("noise, HU", 1), "frequency": ("noise frequency, /mm", 3), "edge": ("edge MTF50, /mm", 3), "dprime": ("d'", 2),
     "dprime_more": ("d' less noisy's", 2), "dprime_low": ("95 % from", 2), "dprime_high": ("to", 2), "shown": ("lesions shown", 0),
-    "lost": ("lost", 0), "contrast": ("contrast kept", 2), "pairs": ("line pairs kept", 2), "cpu_s": ("CPU s a slice", 2),
+    "lost": ("lost", 0), "faded": ("below half", 0), "contrast": ("contrast kept", 2), "pairs": ("line pairs kept", 2), "cpu_s": ("CPU s a slice", 2),
 }
 
 
@@ -165,9 +182,11 @@ def table(rows: Sequence[CtRow]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_ct_report(judged: Sequence[Judged], folder: Path, remarks: Sequence[str]) -> None:
-    """Put table.md, rows.csv, rows.json and plots into `folder`; OutputError where that cannot be written."""
-    rows = [one.row for one in judged]
+def write_ct_report(rows: Sequence[CtRow], judged: Sequence[Judged], folder: Path, remarks: Sequence[str]) -> None:
+    """Put the rows as table.md, rows.csv and rows.json, and plots of what was judged, into `folder`.
+
+    OutputError where that cannot be written.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, [one.name for one in fields(CtRow)], lineterminator="\n")
     writer.writeheader()
@@ -181,12 +200,12 @@ def write_ct_report(judged: Sequence[Judged], folder: Path, remarks: Sequence[st
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"The report cannot be written to {folder} ({error.strerror}); choose another folder.") from error
-    for scene in dict.fromkeys(row.scene for row in rows):
+    for scene in dict.fromkeys(one.row.scene for one in judged):
         _plot(scene, [one for one in judged if one.row.scene == scene], folder)
 
 
 def _plot(scene: str, judged: list[Judged], folder: Path) -> None:
-    stem = scene.replace(" %", "").replace(" ", "_")
+    stem = scene.replace(" %", "").replace(",", "").replace(" ", "_")
     panels = [(one.row.method, to_grey(one.picture, *metrics.WINDOW_HU)) for one in judged]
     save_picture(side_by_side(panels), folder / f"{stem}_slices.png")
     for name, of in (("noise_power", lambda one: one.noise_power), ("edge", lambda one: one.edge)):

@@ -1,5 +1,6 @@
 """The commands for CT research: low dose with its truth, unpaired training from folders, the comparison."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -81,6 +82,20 @@ def test_the_comparison_writes_its_table_and_plots(tmp_path, capsys):
     assert "| noisy |" in table and "| ct |" in table
     assert {"phantom_10_slices.png", "phantom_10_noise_power.png", "phantom_10_edge.png", "rows.json"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert cli.main(["evaluate-ct", "--without-phantom"]) == 2
+
+
+def test_places_of_a_volume_are_judged_alone_and_together(tmp_path, capsys):
+    volume = str(write_volume(tmp_path / "clean.nrrd", 2, 3, count=8, side=64))
+    command = ["evaluate-ct", "--models", "ct", "--without-phantom", "--without-rivals", "--device", "cpu"]
+    assert cli.main([*command, "--ct", volume, "--places", "2", "--out", str(tmp_path / "out")]) == 0
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text())
+    scenes = ["anatomy 10 %, place 1", "anatomy 10 %, place 2", "anatomy, all 2 places"]
+    assert [(row["scene"], row["method"]) for row in rows] == [(scene, method) for scene in scenes for method in ("noisy", "ct")]
+    noisy = [row for row in rows if row["method"] == "noisy"]
+    assert noisy[2]["shown"] == noisy[0]["shown"] + noisy[1]["shown"] and noisy[0]["rmse"] != noisy[1]["rmse"]
+    assert cli.main([*command, "--ct", volume, "--places", "9"]) == 2
+    assert "8 slices, too few for 9 places" in capsys.readouterr().err
+    assert cli.main(["evaluate-ct", "--places", "2"]) == 2 and "name it with --ct" in capsys.readouterr().err
 
 
 def test_recipes_of_the_documentation_are_recipes():

@@ -9,7 +9,7 @@ import torch
 from FluoroDenoiseLib.ct_noise import blur
 from FluoroDenoiseLib.evaluation import ct_metrics as metrics
 from FluoroDenoiseLib.evaluation import ct_observer as observer
-from FluoroDenoiseLib.evaluation.ct_report import judge, table
+from FluoroDenoiseLib.evaluation.ct_report import CtRow, judge, pooled, table
 from FluoroDenoiseLib.evaluation.ct_scenes import anatomy, phantom
 from FluoroDenoiseLib.evaluation.ct_observer import Disc
 
@@ -91,4 +91,15 @@ def test_a_restorer_that_does_nothing_changes_nothing_and_one_that_erases_loses_
     assert row.bias == 0 and row.contrast == pytest.approx(1, abs=1e-3) and row.shown == 2 and row.lost == 0
     erased = judge(scene, "erased", lambda slices: scene.truth.astype(np.float32)).row
     assert erased.lost == 2 and erased.psnr > row.psnr
+    assert erased.faded == 2 and row.faded == 0
     assert "| erased |" in table([row, erased])
+
+
+def test_places_together_add_lesions_up_and_take_the_mean_of_squares():
+    places = [CtRow("one", "ours", psnr=20.0, rmse=3.0, bias=0.5, shown=4, lost=1, faded=0, contrast=0.6),
+              CtRow("two", "ours", psnr=30.0, rmse=4.0, bias=0.2, shown=5, lost=2, faded=1, contrast=0.8),
+              CtRow("one", "noisy", psnr=10.0, shown=4, lost=0)]
+    ours, noisy = pooled(places, "both")
+    assert (ours.scene, ours.method, ours.shown, ours.lost, ours.faded, ours.bias) == ("both", "ours", 9, 3, 1, 0.5)
+    assert ours.psnr == pytest.approx(-10 * np.log10((10**-2 + 10**-3) / 2)) and ours.rmse == pytest.approx(12.5**0.5)
+    assert ours.contrast == pytest.approx(0.7) and np.isnan(ours.dprime) and noisy.psnr == pytest.approx(10)
