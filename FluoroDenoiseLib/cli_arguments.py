@@ -123,6 +123,7 @@ def make_parser() -> Parser:
     one.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the noise (default: 0)")
     one.add_argument("--without-phantom", action="store_true", help="leave the simulated phantom out")
     one.add_argument("--without-rivals", action="store_true", help="leave Gaussian, non-local means and BM3D out")
+    one.add_argument("--without", nargs="+", default=[], metavar="METHOD", help="leave out these rivals, BM3D for one, which takes seconds a slice")
     one.add_argument("--network-alone", action="store_true", help="leave out what is put back after the network (docs/CT.md)")
     one.add_argument("--out", type=Path, metavar="DIR", help="write table.md, rows.csv, rows.json and plots there")
     add_device(one)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from FluoroDenoiseLib.ct_volume import CtVolume
+    from FluoroDenoiseLib.evaluation.ct_methods import CtRival
 
 VOLUME_FILES = ("nrrd", "nifti", "mha")
 MOST_SLICES = 9  # of a place of a volume that evaluate-ct judges
@@ -60,10 +61,10 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     from FluoroDenoiseLib.compute import choose
     from FluoroDenoiseLib.ct_restorer import load_ct_restorer
     from FluoroDenoiseLib.evaluation import ct_report
-    from FluoroDenoiseLib.evaluation.ct_methods import RIVALS
 
     if options.places > 1 and not options.ct:
         raise UsageError("--places are those of a volume; name it with --ct.")
+    rivals = _rivals(options)
     scenes = list(_scenes(options))
     if not scenes:
         raise UsageError("Nothing is left to judge; give --ct or --repeats, or leave out --without-phantom.")
@@ -72,11 +73,10 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     compute = choose(options.device, options.precision)
     restorers = [load_ct_restorer(name, compute, network_alone=options.network_alone) for name in options.models]
     judged = []
-    for one in ct_report.evaluate_ct(scenes, restorers, not options.without_rivals):
+    for one in ct_report.evaluate_ct(scenes, restorers, rivals):
         judged.append(one)
         say(f"{one.row.scene}: {one.row.method}, noise {one.row.noise:.1f} HU, {one.row.cpu_s:.3g} CPU seconds a slice")
-    remarks = [f"{rival.name} is left out: the Python package {rival.needs} is not installed." for rival in RIVALS
-               if rival.missing and not options.without_rivals]
+    remarks = [f"{rival.name} is left out: the Python package {rival.needs} is not installed." for rival in rivals if rival.missing]
     remarks.append(f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
     rows = [one.row for one in judged]
     if options.places > 1:
@@ -89,6 +89,15 @@ def evaluate_ct(options: argparse.Namespace) -> int:
         ct_report.write_ct_report(rows, judged, options.out, remarks)
         say(f"{options.out}: table.md, rows.csv, rows.json and plots are written")
     return 0
+
+
+def _rivals(options: argparse.Namespace) -> list[CtRival]:
+    from FluoroDenoiseLib.evaluation.ct_methods import RIVALS
+
+    unknown = set(options.without) - {rival.name for rival in RIVALS}
+    if unknown:
+        raise UsageError(f'There is no rival "{min(unknown)}"; choose from {", ".join(rival.name for rival in RIVALS)}.')
+    return [rival for rival in RIVALS if not (options.without_rivals or rival.name in options.without)]
 
 
 def _scenes(options: argparse.Namespace) -> Iterator:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from FluoroDenoiseLib.wavelet import high_bands
 
+FLOOR = 2e-3  # of log_excess: what an error of a twentieth of the noise comes to, at epsilon = 0.5
+
 
 def charbonnier(estimate: Tensor, reference: Tensor, weight: Tensor | None = None, epsilon: float = 1e-2) -> Tensor:
     """mean( w sqrt((estimate - reference)^2 + epsilon^2) ): an L1 loss that is smooth below epsilon.
@@ -15,6 +17,15 @@ def charbonnier(estimate: Tensor, reference: Tensor, weight: Tensor | None = Non
     """
     distance = torch.sqrt((estimate - reference) ** 2 + epsilon**2)
     return distance.mean() if weight is None else (weight * distance).mean()
+
+
+def log_excess(estimate: Tensor, reference: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """mean over images of log( mean( w (sqrt((estimate - reference)^2 + epsilon^2) - epsilon) ) + FLOOR ).
+
+    All [B, H, W]. A tenth less error is worth the same on every image; below FLOOR it is worth little.
+    """
+    excess = torch.sqrt((estimate - reference) ** 2 + epsilon**2) - epsilon
+    return torch.log((weight * excess).mean((-2, -1)) + FLOOR).mean()
 
 
 def absolute(estimate: Tensor, reference: Tensor, weight: Tensor | None = None) -> Tensor:

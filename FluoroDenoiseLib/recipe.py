@@ -56,7 +56,8 @@ class PretrainRecipe(TrainingRecipe):
     "causal" (from the past) or "both" (past and future). widths: channels at 1/2, 1/4, 1/8 ... of the resolution.
     turned: once trained, restore every picture upright and a quarter turn round, and take the mean: twice the time.
     tool_weight: how much more an error on a fully visible tool costs than one on anatomy; a plain mean over pixels
-    rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool.
+    rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool. balanced: every clip
+    counts by the logarithm of its error, as PSNR does; otherwise high doses count most, since they have most to get wrong.
     """
 
     name: str = "quality"
@@ -72,6 +73,7 @@ class PretrainRecipe(TrainingRecipe):
     warmup_steps: int = 200
     tool_weight: float = 6.0
     tool_share: float = 0.5
+    balanced: bool = False
     checkpoint_every: int = 500
     kind: str = "pretrain"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.ct_restorer import load_ct_restorer
+from FluoroDenoiseLib.evaluation.ct_methods import RIVALS
 from FluoroDenoiseLib.evaluation.ct_observer import Disc
 from FluoroDenoiseLib.evaluation.ct_report import evaluate_ct, table, write_ct_report
 from FluoroDenoiseLib.evaluation.ct_scenes import real_volume
@@ -37,7 +38,7 @@ places = [(CENTRE[0] + RODS_PX * math.sin(math.radians(a)), CENTRE[1] + RODS_PX 
 scene = real_volume(hu, volume.spacing_mm[1], places, 8.0, (300.0, 255.0), Disc(*places[5], ROD_RADIUS_PX, 900.0))
 compute = choose("cpu")
 judged = []
-for one in evaluate_ct([scene], [load_ct_restorer(name, compute) for name in options.models], not options.without_rivals):
+for one in evaluate_ct([scene], [load_ct_restorer(name, compute) for name in options.models], () if options.without_rivals else RIVALS):
     judged.append(one)
     print(one.row.method, flush=True)
 print(table([one.row for one in judged]))

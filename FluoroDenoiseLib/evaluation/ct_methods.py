@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from dataclasses import dataclass
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def of_model(restorer: CtRestorer, pixel_mm: float, alone: bool) -> Restore:
     return restore
 
 
-def methods(scene: CtScene, restorers: list[CtRestorer], rivals: bool) -> Iterator[tuple[str, Restore]]:
+def methods(scene: CtScene, restorers: list[CtRestorer], rivals: Sequence[CtRival]) -> Iterator[tuple[str, Restore]]:
     """(name, restore) of each, the noisy slices first.
 
     A rival has the setting with the least squared error to the truth of a slice, a favour; without a truth the mildest that
@@ -80,7 +80,7 @@ def methods(scene: CtScene, restorers: list[CtRestorer], rivals: bool) -> Iterat
     yield "noisy", lambda slices: np.asarray(slices, np.float32)
     for restorer in restorers:
         yield restorer.name, of_model(restorer, scene.pixel_mm, scene.alone)
-    for rival in RIVALS if rivals else ():
+    for rival in rivals:
         if not rival.missing:
             yield rival.name, _settled(rival, scene)
 

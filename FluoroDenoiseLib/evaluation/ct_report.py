@@ -16,7 +16,7 @@ from FluoroDenoiseLib.ct_restorer import CtRestorer
 from FluoroDenoiseLib.errors import OutputError
 from FluoroDenoiseLib.evaluation import ct_metrics as metrics
 from FluoroDenoiseLib.evaluation import ct_observer as observer
-from FluoroDenoiseLib.evaluation.ct_methods import Restore, methods, timed
+from FluoroDenoiseLib.evaluation.ct_methods import RIVALS, CtRival, Restore, methods, timed
 from FluoroDenoiseLib.evaluation.ct_scenes import CtScene
 from FluoroDenoiseLib.pictures import curves, save_picture, side_by_side, to_grey
 
@@ -67,7 +67,7 @@ class Judged:
     picture: np.ndarray
 
 
-def evaluate_ct(scenes: Sequence[CtScene], restorers: list[CtRestorer], rivals: bool = True) -> Iterator[Judged]:
+def evaluate_ct(scenes: Sequence[CtScene], restorers: list[CtRestorer], rivals: Sequence[CtRival] = RIVALS) -> Iterator[Judged]:
     """Every method on every scene, as they are done."""
     for scene in scenes:
         for name, restore in methods(scene, restorers, rivals):

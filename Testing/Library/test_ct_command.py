@@ -95,6 +95,7 @@ def test_places_of_a_volume_are_judged_alone_and_together(tmp_path, capsys):
     assert noisy[2]["shown"] == noisy[0]["shown"] + noisy[1]["shown"] and noisy[0]["rmse"] != noisy[1]["rmse"]
     assert cli.main([*command, "--ct", volume, "--places", "9"]) == 2
     assert "8 slices, too few for 9 places" in capsys.readouterr().err
+    assert cli.main([*command, "--without", "BM4D"]) == 2 and "choose from Gaussian, non-local means, BM3D" in capsys.readouterr().err
     assert cli.main(["evaluate-ct", "--places", "2"]) == 2 and "name it with --ct" in capsys.readouterr().err
 
 

@@ -1,9 +1,10 @@
 """The losses against values computed by hand, and their laws."""
 
+import numpy as np
 import pytest
 import torch
 
-from FluoroDenoiseLib.losses import absolute, charbonnier, edge_preserving, fourier_amplitude
+from FluoroDenoiseLib.losses import FLOOR, absolute, charbonnier, edge_preserving, fourier_amplitude, log_excess
 
 
 def random(seed, *shape):
@@ -25,6 +26,16 @@ def test_the_charbonnier_loss_has_a_finite_gradient_where_the_estimate_is_right(
     estimate = torch.zeros(1, 4, 4, requires_grad=True)
     charbonnier(estimate, torch.zeros(1, 4, 4)).backward()
     assert torch.equal(estimate.grad, torch.zeros(1, 4, 4))
+
+
+def test_the_log_excess_by_hand_and_a_tenth_less_error_is_worth_the_same_everywhere():
+    estimate, weight = torch.tensor([[[3.0, 0.0]], [[0.0, 0.0]]]), torch.tensor([[[2.0, 1.0]], [[1.0, 1.0]]])
+    by_hand = (np.log(2 * (5 - 4) / 2 + FLOOR) + np.log(FLOOR)) / 2
+    assert log_excess(estimate, torch.zeros(2, 1, 2), weight, 4.0).item() == pytest.approx(by_hand)
+    faint, strong = (scale * random(7, 1, 16, 16) for scale in (0.3, 3.0))
+    nothing, even = torch.zeros(1, 16, 16), torch.ones(1, 16, 16)
+    gains = [(log_excess(image, nothing, even, 100.0) - log_excess(0.9 * image, nothing, even, 100.0)).item() for image in (10 * faint, 10 * strong)]
+    assert gains == pytest.approx([-2 * np.log(0.9)] * 2, rel=0.1)
 
 
 def test_equal_edges_cost_nothing_whatever_the_grey_level():
