@@ -42,10 +42,10 @@ def test_prepared_runs_have_noise_of_about_one_around_their_truth(runs):
     assert 0.85 < np.std(planes[:, 0] - planes[:, 5]) < 1.2
 
 
-@pytest.mark.parametrize("which", ["pretrain", "teacher"])
+@pytest.mark.parametrize("which", ["pretrain", "balanced", "teacher"])
 def test_a_training_leaves_a_model_that_loads_and_a_log(runs, tmp_path, which):
-    if which == "pretrain":
-        steps = list(pretrain(PRETRAIN, runs, tmp_path, CPU))
+    if which != "teacher":
+        steps = list(pretrain(dataclasses.replace(PRETRAIN, balanced=which == "balanced"), runs, tmp_path, CPU))
     else:
         steps = list(train_teacher(TEACHER, [run.noisy for run in runs], tmp_path, CPU))
     assert steps[-1].step == 6 and np.isfinite(losses(tmp_path)).all()
