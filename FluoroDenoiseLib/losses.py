@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from FluoroDenoiseLib.wavelet import high_bands
 
 FLOOR = 2e-3  # of log_excess: what an error of a twentieth of the noise comes to, at epsilon = 0.5
+CONTRAST_BLOCK = 32  # pixels over which the contrast of a thing is measured
+LEAST_THING = 4.0  # pixels, fully visible, that a block must show of a thing for its contrast to be judged
 
 
 def charbonnier(estimate: Tensor, reference: Tensor, weight: Tensor | None = None, epsilon: float = 1e-2) -> Tensor:
@@ -26,6 +29,22 @@ def log_excess(estimate: Tensor, reference: Tensor, weight: Tensor, epsilon: flo
     """
     excess = torch.sqrt((estimate - reference) ** 2 + epsilon**2) - epsilon
     return torch.log((weight * excess).mean((-2, -1)) + FLOOR).mean()
+
+
+def contrast_error(estimate: Tensor, reference: Tensor, place: Tensor) -> Tensor:
+    """The squared error of the contrast of things, in variances of the noise [B]: mean over blocks of <e, place>^2 / <place, place>.
+
+    All [B, H, W]; e = estimate - reference, and `place` is the picture of the things, 1 where fully visible. What a squared
+    error per pixel hardly sees, a wire that is too faint all along by a fiftieth, adds up here; independent errors do not.
+    0 for an image that shows nothing in any block.
+    """
+    def over_blocks(image: Tensor) -> Tensor:
+        return functional.avg_pool2d(image[:, None], min(CONTRAST_BLOCK, *image.shape[-2:]), divisor_override=1)
+
+    energy = over_blocks(place**2)
+    judged = energy > LEAST_THING
+    errors = over_blocks((estimate - reference) * place) ** 2 / energy.clamp_min(LEAST_THING)
+    return (errors * judged).sum((1, 2, 3)) / judged.sum((1, 2, 3)).clamp_min(1)
 
 
 def absolute(estimate: Tensor, reference: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -58,6 +58,8 @@ class PretrainRecipe(TrainingRecipe):
     tool_weight: how much more an error on a fully visible tool costs than one on anatomy; a plain mean over pixels
     rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool. balanced: every clip
     counts by the logarithm of its error, as PSNR does; otherwise high doses count most, since they have most to get wrong.
+    contrast_weight: of the error in the contrast of tools, fading and ghosts, beside the distance itself. edge_weight: how
+    much more an error on a full edge costs.
     """
 
     name: str = "quality"
@@ -74,6 +76,8 @@ class PretrainRecipe(TrainingRecipe):
     tool_weight: float = 6.0
     tool_share: float = 0.5
     balanced: bool = False
+    contrast_weight: float = 0.0
+    edge_weight: float = 0.0
     checkpoint_every: int = 500
     kind: str = "pretrain"
 

@@ -7,6 +7,9 @@ thousandth of the picture, and half of its contrast costs nothing. The weight mo
 
 There a run at 300 quanta has several times the error of one at 8: more is seen, so more can be wrong. A recipe that is
 `balanced` minimises mean( log( excess of a clip + floor ) ) instead, which is PSNR with these weights.
+
+A recipe with a `contrast_weight` adds contrast_weight * mean( log( contrast error of a clip + floor ) ), of tools that are there
+and, apart from them, of where they just were or soon will be: fading and ghosts, each measured as the safety report does.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable, Iterator, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from FluoroDenoiseLib.compute import Compute
-from FluoroDenoiseLib.losses import charbonnier, log_excess
+from FluoroDenoiseLib.losses import charbonnier, contrast_error, log_excess
 from FluoroDenoiseLib.model_folder import Model
 from FluoroDenoiseLib.recipe import PretrainRecipe
 from FluoroDenoiseLib.simulate import SimulatedRun
@@ -25,10 +30,14 @@ from FluoroDenoiseLib.training.clips import SimulatedBank, SimulatedClips
 from FluoroDenoiseLib.training.loop import Progress, run_training
 
 EPSILON_SIGMA = 0.5  # below half the noise the loss is quadratic, so the mean is learned and not the median
+CONTRAST_FLOOR = 0.05  # variances of the noise: about what the noise that is left puts into a contrast
+THERE = 0.5  # a tool is there where it matters more than its memory can (preparation.REMEMBERED_SHARE)
+EDGE_FROM, EDGE_FULL = 0.5, 2.0  # noise deviations a pixel: what a slope of the truth must have to count as an edge, and in full
 
 
 class PretrainLosses(NamedTuple):
     restoration: Tensor
+    contrast: Tensor
 
 
 class PretrainObjective:
@@ -41,9 +50,13 @@ class PretrainObjective:
 
     def losses(self, network: nn.Module, step: int, clips: range) -> PretrainLosses:
         windows, guides, truth, tool = self._draw(step, clips)
-        weight = 1 + self.recipe.tool_weight * tool
+        estimate = network(windows, guides)
+        weight = 1 + self.recipe.tool_weight * tool + self.recipe.edge_weight * edges(truth)
         distance = log_excess if self.recipe.balanced else charbonnier
-        return PretrainLosses(distance(network(windows, guides), truth, weight, EPSILON_SIGMA))
+        contrast = torch.zeros_like(estimate[0, 0, 0])
+        if self.recipe.contrast_weight:
+            contrast = self.recipe.contrast_weight * log_contrast_error(estimate, truth, tool)
+        return PretrainLosses(distance(estimate, truth, weight, EPSILON_SIGMA), contrast)
 
     def risk(self, network: nn.Module) -> None:
         return None
@@ -57,6 +70,21 @@ class PretrainObjective:
         recipe = self.recipe
         drawn = self.bank.draw(recipe.seed, step, clips, recipe.patch, recipe.radius, recipe.guides, recipe.tool_share)
         return SimulatedClips(*(part.to(self.compute.torch_device) for part in drawn))
+
+
+def edges(truth: Tensor) -> Tensor:
+    """How much of an edge each pixel of truth [B, H, W] is, 0 to 1, by its slope."""
+    padded = functional.pad(truth[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    along, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    return ((torch.hypot(along, down) / 2 - EDGE_FROM) / (EDGE_FULL - EDGE_FROM)).clamp(0, 1)
+
+
+def log_contrast_error(estimate: Tensor, truth: Tensor, tool: Tensor) -> Tensor:
+    """mean over clips of the logarithm of the contrast error of tools [B, H, W] that are there, and of those that are not."""
+    there = ((tool - THERE) / (1 - THERE)).clamp_min(0)
+    remembered = torch.where(tool > THERE, 0, tool / THERE)
+    both = torch.stack([contrast_error(estimate, truth, place) for place in (there, remembered)])
+    return torch.log(both + CONTRAST_FLOOR).mean()
 
 
 def pretrain(

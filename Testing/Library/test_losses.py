@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from FluoroDenoiseLib.losses import FLOOR, absolute, charbonnier, edge_preserving, fourier_amplitude, log_excess
+from FluoroDenoiseLib.losses import FLOOR, absolute, charbonnier, contrast_error, edge_preserving, fourier_amplitude, log_excess
 
 
 def random(seed, *shape):
@@ -36,6 +36,16 @@ def test_the_log_excess_by_hand_and_a_tenth_less_error_is_worth_the_same_everywh
     nothing, even = torch.zeros(1, 16, 16), torch.ones(1, 16, 16)
     gains = [(log_excess(image, nothing, even, 100.0) - log_excess(0.9 * image, nothing, even, 100.0)).item() for image in (10 * faint, 10 * strong)]
     assert gains == pytest.approx([-2 * np.log(0.9)] * 2, rel=0.1)
+
+
+def test_the_contrast_error_adds_up_what_is_wrong_alike_and_not_what_is_wrong_at_random():
+    place = torch.zeros(3, 64, 64)
+    place[:2, :, 8:10] = 1.0  # a wire 2 pixels wide: 64 pixels of it in each of two blocks
+    estimate = torch.zeros(3, 64, 64)
+    estimate[0] = 0.1 * place[0]
+    estimate[1, ::2], estimate[1, 1::2] = 0.1, -0.1
+    found = contrast_error(estimate, torch.zeros(3, 64, 64), place)
+    assert found.tolist() == pytest.approx([0.1**2 * 64, 0.0, 0.0], abs=1e-6)
 
 
 def test_equal_edges_cost_nothing_whatever_the_grey_level():

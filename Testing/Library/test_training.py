@@ -12,7 +12,7 @@ from FluoroDenoiseLib.noise import PoissonGaussian
 from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe
 from FluoroDenoiseLib.simulate import SimulationSettings, simulate
 from FluoroDenoiseLib.training.preparation import prepare_simulated, stabilised_truth
-from FluoroDenoiseLib.training.pretrain import pretrain
+from FluoroDenoiseLib.training.pretrain import CONTRAST_FLOOR, edges, log_contrast_error, pretrain
 from FluoroDenoiseLib.training.teacher import train_teacher
 
 CPU = choose("cpu", "float32")
@@ -42,14 +42,26 @@ def test_prepared_runs_have_noise_of_about_one_around_their_truth(runs):
     assert 0.85 < np.std(planes[:, 0] - planes[:, 5]) < 1.2
 
 
-@pytest.mark.parametrize("which", ["pretrain", "balanced", "teacher"])
+@pytest.mark.parametrize("which", ["pretrain", "balanced", "contrast", "teacher"])
 def test_a_training_leaves_a_model_that_loads_and_a_log(runs, tmp_path, which):
     if which != "teacher":
-        steps = list(pretrain(dataclasses.replace(PRETRAIN, balanced=which == "balanced"), runs, tmp_path, CPU))
+        recipe = dataclasses.replace(PRETRAIN, balanced=which == "balanced", contrast_weight=0.3 if which == "contrast" else 0.0)
+        steps = list(pretrain(recipe, runs, tmp_path, CPU))
     else:
         steps = list(train_teacher(TEACHER, [run.noisy for run in runs], tmp_path, CPU))
     assert steps[-1].step == 6 and np.isfinite(losses(tmp_path)).all()
     assert load_model(tmp_path, CPU).card["steps_done"] == 6
+
+
+def test_fading_and_ghosts_cost_contrast_and_an_edge_is_where_the_truth_is_steep():
+    truth, tool = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
+    tool[0, :, 8:10], tool[0, :, 30:32] = 1.0, 0.5  # one that is there, and one that was
+    right, faded, ghost = truth.clone(), truth.clone(), truth.clone()
+    faded[0, :, 8:10], ghost[0, :, 30:32] = 0.2, -0.2
+    costs = [log_contrast_error(estimate, truth, tool).item() for estimate in (right, faded, ghost)]
+    assert costs[0] == pytest.approx(np.log(CONTRAST_FLOOR)) and costs[1] == pytest.approx(costs[2]) and costs[1] > costs[0] + 1
+    truth[0, :, 40:] = 4.0
+    assert edges(truth)[0, 5].nonzero().flatten().tolist() == [39, 40] and edges(truth).max() == 1
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(runs, tmp_path):
