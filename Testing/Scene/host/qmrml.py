@@ -6,6 +6,7 @@ import weakref
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
@@ -106,14 +107,20 @@ class qMRMLNodeComboBox(pythonqt.adapt(QtWidgets.QWidget)):
         if scene is not None:
             myself = weakref.ref(self)
 
-            def refresh(caller: object, event: str) -> None:
+            def refresh(caller: object, event: str, node: object = None) -> None:
                 widget = myself()
-                if widget is not None and shiboken6.isValid(widget):  # its C++ part may be gone: touching it crashes
+                if widget is None or not shiboken6.isValid(widget):  # its C++ part may be gone: touching it crashes
+                    return
+                if node is None or widget._accepts(node):
                     widget._fill()
 
+            @vtk.calldata_type(vtk.VTK_OBJECT)
+            def refresh_for(caller: object, event: str, node: object) -> None:
+                refresh(caller, event, node)  # as in Slicer, other nodes cost a selector next to nothing
+
             kinds = slicer.vtkMRMLScene
-            events = (kinds.NodeAddedEvent, kinds.NodeRemovedEvent, kinds.EndBatchProcessEvent, kinds.EndCloseEvent)
-            self._observations = [scene.AddObserver(event, refresh) for event in events]
+            self._observations = [scene.AddObserver(event, refresh_for) for event in (kinds.NodeAddedEvent, kinds.NodeRemovedEvent)]
+            self._observations += [scene.AddObserver(event, refresh) for event in (kinds.EndBatchProcessEvent, kinds.EndCloseEvent)]
         self._fill()
         self.enabled = scene is not None
         if scene is not None and self._wanted:
