@@ -68,16 +68,23 @@ def save_model(folder: str | Path, weights: dict[str, Tensor], recipe: Recipe, c
     """Write a model folder and return the SHA-256 of its weights.
 
     card: what else a user should know (data, facts, scores, versions); "recipe" and "weights_sha256" are added here.
-    Each file is written under a temporary name and renamed, the weights first.
+    Weights that float16 holds exactly, such as those of shipped models, are stored so, in half the space. Each file is
+    written under a temporary name and renamed, the weights first.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    blob = safetensors.torch.save(_compact({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
     sha256 = hashlib.sha256(blob).hexdigest()
     card = {"format": FORMAT, "name": recipe.name, "recipe": recipe_to_dict(recipe), "weights_sha256": sha256, **card}
     write_whole(folder / "weights.safetensors", blob)
     write_card(folder, card)
     return sha256
+
+
+def _compact(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as float16 if that changes none of them, otherwise as they are."""
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    return half if all(torch.equal(half[name].to(tensor.dtype), tensor) for name, tensor in weights.items()) else weights
 
 
 def write_card(folder: Path, card: dict) -> None:

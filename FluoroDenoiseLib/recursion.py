@@ -74,7 +74,8 @@ class Recursion:
     gate_threshold: float = 8.0       # times its variance that a squared averaged innovation may reach
     gate_gain: float = 3.0            # variance added per squared averaged innovation above that
     gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
-    restart_gain: float = 10.0        # variance added per square of that excess, flanks included
+    restart_gain: float = 20.0        # variance added per cube of that excess, flanks included
+    restart_reach: int = 2            # pixels of such flanks
     guide_sigma: float = 1.0          # pixels of blur before motion is estimated
     detail_sigma: float = 10.0        # pixels; what is finer may move apart from the rest: tools, a second layer
     choice_sigma: float = 2.0         # pixels over which the motions are compared
@@ -155,11 +156,13 @@ class Recursion:
         """The variance to add where the locally averaged innovation is larger than its expected variance allows.
 
         A small excess may be noise and costs little. A large one is a thing that has come or gone, of which the past would
-        leave a share of 1 / variance in every frame from now on: there the square counts, and a pixel round it.
+        leave a share of 1 / variance in every frame from now on: there the cube counts, as far as `restart_reach`. (A motion
+        not quite followed exceeds by less than 1, and cubed it costs little.)
         """
         allowed = self.gate_threshold * variance_of_mean(self.gate_sigma, self.noise_correlation) * expected
         excess = (smooth(innovation, self.gate_sigma).square() - allowed).clamp_(min=0)
-        restart = functional.max_pool2d(excess.square()[None, None], 3, 1, 1)[0, 0]
+        reach = self.restart_reach
+        restart = functional.max_pool2d(excess.pow(3).clamp_(max=BLIND_VARIANCE)[None, None], 2 * reach + 1, 1, reach)[0, 0]
         return self.gate_gain * smooth(excess, self.gate_spread) + self.restart_gain * smooth(restart, 1.0)
 
     def both_ways(self, frames: Iterable[Tensor], block: int = 16, lookahead: int = 8) -> Iterator[BothWays]:

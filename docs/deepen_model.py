@@ -20,7 +20,8 @@ if __name__ == "__main__":
     recipe = replace(recipe_from_dict(model.card["recipe"]), blocks=int(sys.argv[3]))
     torch.manual_seed(recipe.seed)
     network = build_network(recipe)
-    trained = safetensors.torch.load_file(Path(sys.argv[1]) / "weights.safetensors")
+    stored = safetensors.torch.load_file(Path(sys.argv[1]) / "weights.safetensors")
+    trained = {name: tensor.float() for name, tensor in stored.items()}
     unknown = network.load_state_dict(trained, strict=False).missing_keys
     weights = network.state_dict()
     for name in unknown:

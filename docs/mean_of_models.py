@@ -16,7 +16,8 @@ from FluoroDenoiseLib.recipe import recipe_from_dict
 if __name__ == "__main__":
     folders = sys.argv[1:3]
     first, second = (load_model(folder, choose("cpu")) for folder in folders)
-    weights = [safetensors.torch.load_file(Path(folder) / "weights.safetensors") for folder in folders]
+    files = (safetensors.torch.load_file(Path(folder) / "weights.safetensors") for folder in folders)
+    weights = [{name: tensor.float() for name, tensor in one.items()} for one in files]
     share = float(sys.argv[4]) if len(sys.argv) > 4 else 0.5
     mean = {name: torch.lerp(weights[0][name], weights[1][name], share) for name in weights[0]}
     kept = {name: value for name, value in second.card.items() if name not in ("format", "name", "recipe", "weights_sha256", "scores", "safety")}

@@ -27,6 +27,19 @@ def test_a_saved_model_reads_back_the_same(folder):
     assert model.name == "tiny" and model.restorer.radius == 1 and model.restorer.guides == "both"
 
 
+def test_weights_that_half_precision_holds_are_stored_in_half_the_space_and_read_back_the_same(folder, tmp_path):
+    network = build_network(RECIPE)
+    network.load_state_dict({name: tensor.half() for name, tensor in network.state_dict().items()})
+    sha256 = save_model(tmp_path / "half", network.state_dict(), RECIPE, {})
+    half, single = ((place / "weights.safetensors").stat().st_size for place in (tmp_path / "half", folder))
+    assert half < 0.65 * single  # the names take room as well
+    windows, guides = torch.randn(1, 3, 16, 16), torch.rand(1, 4, 16, 16) + 0.5
+    model = load_model(tmp_path / "half", CPU)
+    restored = model.restorer(windows, guides)
+    assert restored.dtype == torch.float32 and torch.equal(restored, network.eval()(windows, guides))
+    assert save_model(tmp_path / "again", model.restorer.restorer.state_dict(), RECIPE, {}) == sha256
+
+
 def test_altered_weights_are_refused(folder):
     blob = bytearray((folder / "weights.safetensors").read_bytes())
     blob[-1] ^= 1
