@@ -88,7 +88,7 @@ def others_reach_the_library():
 
 
 @posix
-@pytest.mark.parametrize("count", [12, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_command_that_is_killed_interrupted_or_without_room_leaves_the_old_file_or_the_new_one(open_place, count):
     interrupts, places = min(count, 100), min(count, 50)
     killed, interrupted, limited, forbidden = faulty_commands(

@@ -94,7 +94,7 @@ def test_there_are_twelve_phantoms_and_four_pieces_of_samples():
 
 
 @pytest.mark.skipif(shutil.which("localedef") is None, reason="no locale with decimal commas can be made here")
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "nonsense"])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", pytest.param("nonsense", marks=pytest.mark.slow)])
 def test_decimal_commas_and_clocks_of_other_countries_change_nothing_but_the_time(tmp_path, zone):
     made = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], capture_output=True)
     if not (tmp_path / "de_DE.UTF-8").is_dir():

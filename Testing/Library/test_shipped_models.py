@@ -65,10 +65,10 @@ def test_a_constant_run_stays_constant(name):
 
 @models
 def test_tiles_give_the_whole_frame_within_one_grey_level(name):
-    scene = simulated_scene("q30", seed=3, size=256, frames=3)
+    scene = simulated_scene("q30", seed=3, size=128, frames=3)
     model = load_model(name, CPU)
     whole = denoise(scene.noisy[:3], model, compute=CPU)
-    tiled = type(model)(Tiled(model.restorer.restorer, tile=64), model.card, model.name, model.sha256)
+    tiled = type(model)(Tiled(model.restorer.restorer, tile=32), model.card, model.name, model.sha256)
     assert np.abs(denoise(scene.noisy[:3], tiled, compute=CPU) - whole).max() < 1
 
 
