@@ -64,6 +64,17 @@ def variance_of_mean(sigma: float, correlation: float) -> float:
     return min(1.0, (1 + 2 * correlation) ** 2 / (4 * math.pi * sigma**2))
 
 
+def largest_near(values: Tensor, reach: int) -> Tensor:
+    """The largest of values [H, W], none below 0, in the square `reach` pixels round each; max_pool2d, but faster on a CPU."""
+    for axis in (0, 1):
+        margin = (0, 0, reach, reach) if axis == 0 else (reach, reach)
+        padded, size = functional.pad(values, margin), values.shape[axis]
+        values = padded.narrow(axis, 0, size).clone()
+        for shift in range(1, 2 * reach + 1):
+            torch.maximum(values, padded.narrow(axis, shift, size), out=values)
+    return values
+
+
 @dataclass(frozen=True)
 class Recursion:
     """Settings of the recursion; it holds no state, so one instance serves any number of runs."""
@@ -74,8 +85,8 @@ class Recursion:
     gate_threshold: float = 8.0       # times its variance that a squared averaged innovation may reach
     gate_gain: float = 3.0            # variance added per squared averaged innovation above that
     gate_spread: float = 1.5          # pixels by which an alarm reaches its neighbours
-    restart_gain: float = 20.0        # variance added per cube of that excess, flanks included
-    restart_reach: int = 2            # pixels of such flanks
+    restart_gain: float = 5.0         # variance added per fourth power of that excess, flanks included
+    restart_reach: int = 3            # pixels of such flanks
     guide_sigma: float = 1.0          # pixels of blur before motion is estimated
     detail_sigma: float = 10.0        # pixels; what is finer may move apart from the rest: tools, a second layer
     choice_sigma: float = 2.0         # pixels over which the motions are compared
@@ -156,13 +167,12 @@ class Recursion:
         """The variance to add where the locally averaged innovation is larger than its expected variance allows.
 
         A small excess may be noise and costs little. A large one is a thing that has come or gone, of which the past would
-        leave a share of 1 / variance in every frame from now on: there the cube counts, as far as `restart_reach`. (A motion
-        not quite followed exceeds by less than 1, and cubed it costs little.)
+        leave a share of 1 / variance in every frame from now on: there its fourth power counts, as far as `restart_reach`. (A
+        motion not quite followed exceeds by less than 1, of which the fourth power is next to nothing.)
         """
         allowed = self.gate_threshold * variance_of_mean(self.gate_sigma, self.noise_correlation) * expected
         excess = (smooth(innovation, self.gate_sigma).square() - allowed).clamp_(min=0)
-        reach = self.restart_reach
-        restart = functional.max_pool2d(excess.pow(3).clamp_(max=BLIND_VARIANCE)[None, None], 2 * reach + 1, 1, reach)[0, 0]
+        restart = largest_near(excess.square().square_().clamp_(max=BLIND_VARIANCE), self.restart_reach)
         return self.gate_gain * smooth(excess, self.gate_spread) + self.restart_gain * smooth(restart, 1.0)
 
     def both_ways(self, frames: Iterable[Tensor], block: int = 16, lookahead: int = 8) -> Iterator[BothWays]:

@@ -1,6 +1,6 @@
 """The mean of two models of one network, weight by weight: `python docs/mean_of_models.py A B OUT [SHARE]`.
 
-SHARE: of B, 0 to 1; one half if not given. The card is that of B, and says of what the weights are the mean.
+SHARE: of B, 0 to 1, or a little beyond; one half if not given. The card is that of B, and says of what the weights are the mean.
 """
 
 import sys

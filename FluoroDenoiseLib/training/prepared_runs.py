@@ -21,7 +21,7 @@ from FluoroDenoiseLib.formats.held_folder import held_folder
 from FluoroDenoiseLib.formats.whole_file import ASIDE
 from FluoroDenoiseLib.training import distributed
 
-PREPARATION = 4  # raised whenever preparation.py makes something else of the same run
+PREPARATION = 5  # raised whenever preparation.py makes something else of the same run
 Run = TypeVar("Run")
 
 

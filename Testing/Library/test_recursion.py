@@ -8,7 +8,7 @@ from FluoroDenoiseLib.evaluation.metrics import data_range, psnr
 from FluoroDenoiseLib.evaluation.oracle import reference_scene
 from FluoroDenoiseLib.motion import smooth
 from FluoroDenoiseLib.noise import PoissonGaussian
-from FluoroDenoiseLib.recursion import BothWaysRecursion, Recursion, frame_noise_variance
+from FluoroDenoiseLib.recursion import BothWaysRecursion, Recursion, frame_noise_variance, largest_near
 
 
 def noise(*shape, seed=0):
@@ -177,3 +177,10 @@ def test_a_step_does_not_depend_on_the_blocks_it_is_made_in(monkeypatch):
     monkeypatch.setattr("FluoroDenoiseLib.motion.CACHED_PIXELS", 64 * 10)
     for one, another in zip(causal(Recursion(), noisy)[-1], expected):
         assert torch.allclose(one, another, atol=1e-3)
+
+
+@pytest.mark.parametrize("size, reach", [((9, 33), 3), ((3, 2), 3), ((16, 16), 1), ((5, 7), 0)])
+def test_the_largest_near_is_that_of_max_pooling(size, reach):
+    values = noise(*size).square()
+    pooled = torch.nn.functional.max_pool2d(values[None, None], 2 * reach + 1, 1, reach)[0, 0]
+    assert torch.equal(largest_near(values, reach), pooled)
