@@ -14,6 +14,7 @@ def report(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     one's own, of a shipped one with --record."""
     from FluoroDenoiseLib.compute import choose
     from FluoroDenoiseLib.evaluation.safety import QUICK, WHOLE, safety_report
+    from FluoroDenoiseLib.evaluation.safety_rows import in_digits
     from FluoroDenoiseLib.model_folder import SHIPPED, load_model, shipped_models
     from FluoroDenoiseLib.targets import UsageError, make_folder
 
@@ -30,7 +31,7 @@ def report(options: argparse.Namespace, say: Callable[[str], None]) -> int:
         say(f"{section.check} {section.title}: {words(section.passed)}")
         for row in failed:
             unit = f" {row.unit}" if row.unit else ""
-            say(f"  {row.name}: {row.value:.3g}{unit}, not {row.rule}{f' ({row.note})' if row.note else ''}")
+            say(f"  {row.name}: {in_digits(row.value, row.rule)}{unit}, not {row.rule}{f' ({row.note})' if row.note else ''}")
 
     made = safety_report(model, compute, options.out, QUICK if options.quick else WHOLE,
                          folder if options.record or not shipped else None, watch=watch)

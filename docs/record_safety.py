@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from FluoroDenoiseLib.cli import main
+from FluoroDenoiseLib.evaluation.safety_rows import REQUIRED, in_digits
 from FluoroDenoiseLib.model_folder import SHIPPED, write_card
 
 PAGE = Path(__file__).with_name("SAFETY.md")
@@ -58,13 +59,11 @@ def table(reports: dict[str, dict]) -> str:
 def cell(row: dict | None) -> str:
     if row is None or row["value"] is None:
         return "-"
-    value = f"{row['value']:.3g} {row['unit']}".strip()
+    value = f"{in_digits(row['value'], row['rule'])} {row['unit']}".strip()
     return f"**{value}** fails" if row["passed"] is False else value
 
 
 if __name__ == "__main__":
-    from FluoroDenoiseLib.evaluation.safety_rows import REQUIRED
-
     out = Path(sys.argv[1])
     names = sys.argv[2:] or ["fast", "quality"]
     reports = {name: described(out, name) for name in names}

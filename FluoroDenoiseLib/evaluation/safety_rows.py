@@ -66,7 +66,7 @@ class SafetyReport:
 
     def failures(self, required: bool) -> list[str]:
         """A phrase for every row that fails among the checks that are required, or among the others."""
-        return [f"{row.check} {row.name} {row.value:.3g}{_space(row.unit)}, not {row.rule}" for row in self.rows
+        return [f"{row.check} {row.name} {in_digits(row.value, row.rule)}{_space(row.unit)}, not {row.rule}" for row in self.rows
                 if row.passed is False and (row.check in REQUIRED) == required]
 
     def verdict(self) -> dict:
@@ -100,6 +100,15 @@ class Rows:
 
     def _add(self, name: str, value: float, unit: str, rule: str, passed: bool, note: str) -> None:
         self.made.append(SafetyRow(self.check, name, float(value), unit, rule, bool(passed), note))
+
+
+def in_digits(value: float, rule: str) -> str:
+    """A value in three digits, or in as many more, up to six, as tell it from the limit in its rule."""
+    for digits in (3, 4, 5, 6):
+        text = f"{value:.{digits}g}"
+        if value == 0 or text not in rule.split():
+            break
+    return text
 
 
 def _space(unit: str) -> str:

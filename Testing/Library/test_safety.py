@@ -15,7 +15,7 @@ from FluoroDenoiseLib.evaluation.safety_contrast import COMMON, kept
 from FluoroDenoiseLib.evaluation.safety_figures import round_ticks
 from FluoroDenoiseLib.evaluation.safety_inserts import bar, disc
 from FluoroDenoiseLib.evaluation.safety_page import page
-from FluoroDenoiseLib.evaluation.safety_rows import REQUIRED, SafetyReport
+from FluoroDenoiseLib.evaluation.safety_rows import REQUIRED, SafetyReport, in_digits
 from FluoroDenoiseLib.evaluation.safety_stage import Trials, anatomy_stage, flat_stage
 
 
@@ -237,3 +237,8 @@ def test_the_page_stands_alone_and_names_what_fails(identity_sections):
     failed = SafetyReport("stub", "0" * 64, "quick", tuple(sections))
     assert not failed.passed and "lag of &lt;all&gt;" in page(failed, "")
     assert failed.verdict()["checks"] == {"B7": False, "B11": True} and len(failed.verdict()["failed"]) == 1
+
+
+@pytest.mark.parametrize("value, text", [(1.10195, "1.102"), (1.10004, "1.10004"), (1.1, "1.1"), (1.13, "1.13"), (0.58515, "0.585"), (0, "0")])
+def test_a_value_does_not_read_like_the_limit_that_it_misses(value, text):
+    assert in_digits(value, "1.1 times the input's or less") == text
