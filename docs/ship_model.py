@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import safetensors.torch
-import torch
 
 from FluoroDenoiseLib.model_folder import SHIPPED, save_model
 from FluoroDenoiseLib.recipe import recipe_from_dict
