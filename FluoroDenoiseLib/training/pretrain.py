@@ -32,6 +32,7 @@ from FluoroDenoiseLib.training.loop import Progress, run_training
 EPSILON_SIGMA = 0.5  # below half the noise the loss is quadratic, so the mean is learned and not the median
 CONTRAST_FLOOR = 0.05  # variances of the noise: about what the noise that is left puts into a contrast
 THERE = 0.5  # a tool is there where it matters more than its memory can (preparation.REMEMBERED_SHARE)
+FLANK_PX = 3
 EDGE_FROM, EDGE_FULL = 0.5, 2.0  # noise deviations a pixel: what a slope of the truth must have to count as an edge, and in full
 
 
@@ -51,7 +52,7 @@ class PretrainObjective:
     def losses(self, network: nn.Module, step: int, clips: range) -> PretrainLosses:
         windows, guides, truth, tool = self._draw(step, clips)
         estimate = network(windows, guides)
-        weight = 1 + self.recipe.tool_weight * tool + self.recipe.edge_weight * edges(truth)
+        weight = importance(self.recipe, truth, tool)
         distance = log_excess if self.recipe.balanced else charbonnier
         contrast = torch.zeros_like(estimate[0, 0, 0])
         if self.recipe.contrast_weight:
@@ -70,6 +71,12 @@ class PretrainObjective:
         recipe = self.recipe
         drawn = self.bank.draw(recipe.seed, step, clips, recipe.patch, recipe.radius, recipe.guides, recipe.tool_share)
         return SimulatedClips(*(part.to(self.compute.torch_device) for part in drawn))
+
+
+def importance(recipe: PretrainRecipe, truth: Tensor, tool: Tensor) -> Tensor:
+    """What an error at each pixel [B, H, W] costs, 1 where there is neither a tool [B, H, W], nor its flank, nor an edge."""
+    near = functional.max_pool2d(tool, 2 * FLANK_PX + 1, 1, FLANK_PX)
+    return 1 + recipe.tool_weight * torch.maximum(tool, recipe.flank_share * near) + recipe.edge_weight * edges(truth)
 
 
 def edges(truth: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from FluoroDenoiseLib.noise import PoissonGaussian
 from FluoroDenoiseLib.recipe import PretrainRecipe, TeacherRecipe
 from FluoroDenoiseLib.simulate import SimulationSettings, simulate
 from FluoroDenoiseLib.training.preparation import prepare_simulated, stabilised_truth
-from FluoroDenoiseLib.training.pretrain import CONTRAST_FLOOR, edges, log_contrast_error, pretrain
+from FluoroDenoiseLib.training.pretrain import CONTRAST_FLOOR, edges, importance, log_contrast_error, pretrain
 from FluoroDenoiseLib.training.teacher import train_teacher
 
 CPU = choose("cpu", "float32")
@@ -62,6 +62,15 @@ def test_fading_and_ghosts_cost_contrast_and_an_edge_is_where_the_truth_is_steep
     assert costs[0] == pytest.approx(np.log(CONTRAST_FLOOR)) and costs[1] == pytest.approx(costs[2]) and costs[1] > costs[0] + 1
     truth[0, :, 40:] = 4.0
     assert edges(truth)[0, 5].nonzero().flatten().tolist() == [39, 40] and edges(truth).max() == 1
+
+
+def test_an_error_beside_a_tool_costs_a_share_of_one_on_it():
+    truth, tool = torch.zeros(1, 24, 24), torch.zeros(1, 24, 24)
+    tool[0, :, 12] = 1.0
+    recipe = dataclasses.replace(PRETRAIN, tool_weight=8.0, flank_share=0.5)
+    assert importance(recipe, truth, tool)[0, 5, 8:17].tolist() == [1, 5, 5, 5, 9, 5, 5, 5, 1]
+    alone = dataclasses.replace(recipe, flank_share=0.0)
+    assert importance(alone, truth, tool)[0, 5, 8:17].tolist() == [1, 1, 1, 1, 9, 1, 1, 1, 1]
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(runs, tmp_path):
