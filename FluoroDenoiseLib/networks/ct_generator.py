@@ -3,7 +3,7 @@
 After Pu et al. (arXiv 2605.00793), of which only the abstract is known to us; widths and places are ours.
 
     v = compress(x), and the noise asked for where there is one          x in units of half the soft-tissue window
-    e0 = f(conv 7x7 v) [w], e1 = f(down e0) [2w], e2 = f(down e1) [4w]   f: norm and ReLU
+    e0 = f(conv 7x7 v) [w], e1 = f(down e0) [2w], e2 = f(down e1) [4w]   f: norm and leaky ReLU
     t  = residual blocks (e2)
     d1 = f(conv(fuse(up t, e1))), d0 = f(conv(fuse(up d1, e0)))
     fuse(g, s) = conv 1x1 ( spatial( channel( [g, s] ) ) )
@@ -22,6 +22,7 @@ from FluoroDenoiseLib.networks.level import LEVEL_REACH, keep_level
 
 SOFT = 3.0  # half windows beyond which values are compressed: bone and air are seen, but do not dominate
 CHANNEL_RATIO = 16
+LEAK = 0.2
 SPATIAL_SIZE = 7
 
 
@@ -38,11 +39,13 @@ def _norm(norm: str, channels: int) -> nn.Module:
     raise ValueError(f"Norm '{norm}' is not known; use instance or none.")
 
 
-class ConvNormRelu(nn.Sequential):
+class ConvNormLeaky(nn.Sequential):
+    """Leaky, since without a norm plain units die: after 1,700 steps all of the last layer's had, and the output was the input."""
+
     def __init__(self, channels_in: int, channels_out: int, size: int, norm: str, stride: int = 1) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels_out, size, stride, (size - 1) // 2, padding_mode="reflect"),
-            _norm(norm, channels_out), nn.ReLU(inplace=True),
+            _norm(norm, channels_out), nn.LeakyReLU(LEAK, inplace=True),
         )
 
 
@@ -51,7 +54,7 @@ class TransformBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
-        self.first = ConvNormRelu(channels, channels, 3, norm)
+        self.first = ConvNormLeaky(channels, channels, 3, norm)
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"), _norm(norm, channels))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -109,15 +112,15 @@ class CtGenerator(nn.Module):
         super().__init__()
         self.asks = asks
         self.receptive_radius = 3 + 2 + 4 + 4 * 2 * blocks + 2 + 2 + 3 + 1 + 3 + 3 + 2 * LEVEL_REACH
-        self.stem = ConvNormRelu(1 + asks, width, 7, norm)
-        self.down1 = ConvNormRelu(width, 2 * width, 4, norm, stride=2)
-        self.down2 = ConvNormRelu(2 * width, 4 * width, 4, norm, stride=2)
+        self.stem = ConvNormLeaky(1 + asks, width, 7, norm)
+        self.down1 = ConvNormLeaky(width, 2 * width, 4, norm, stride=2)
+        self.down2 = ConvNormLeaky(2 * width, 4 * width, 4, norm, stride=2)
         self.transform = nn.Sequential(*(TransformBlock(4 * width, norm) for _ in range(blocks)))
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.up1 = ConvNormRelu(4 * width, 2 * width, 3, norm)
-        self.up0 = ConvNormRelu(2 * width, width, 3, norm)
+        self.up1 = ConvNormLeaky(4 * width, 2 * width, 3, norm)
+        self.up0 = ConvNormLeaky(2 * width, width, 3, norm)
         self.fuse1, self.fuse0 = AttentionFusion(2 * width), AttentionFusion(width)
-        self.join1, self.join0 = ConvNormRelu(2 * width, 2 * width, 3, norm), ConvNormRelu(width, width, 3, norm)
+        self.join1, self.join0 = ConvNormLeaky(2 * width, 2 * width, 3, norm), ConvNormLeaky(width, width, 3, norm)
         self.tail = nn.Conv2d(width, 1, 7, padding=3, padding_mode="reflect")
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)

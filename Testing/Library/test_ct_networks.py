@@ -31,6 +31,13 @@ def test_a_generator_begins_as_the_identity(norm):
     assert torch.equal(CtGenerator(8, 1, norm, asks=True)(image[:, None], noise), image + noise[:, 0])
 
 
+def test_a_generator_whose_last_layer_has_gone_silent_still_learns():
+    network = shaken(CtGenerator(8, 1, "none"))
+    torch.nn.init.constant_(network.join0[0].bias, -20.0)
+    network(torch.randn(1, 1, 32, 32)).square().mean().backward()
+    assert network.join0[0].weight.grad.abs().max() > 0 and network.stem[0].weight.grad.abs().max() > 0
+
+
 def test_what_is_taken_away_has_no_local_mean():
     given, made = torch.randn(1, 96, 96), torch.randn(1, 96, 96) + 5
     change = keep_level(given, made) - given
