@@ -125,6 +125,7 @@ def make_parser() -> Parser:
     one.add_argument("--without-rivals", action="store_true", help="leave Gaussian, non-local means and BM3D out")
     one.add_argument("--without", nargs="+", default=[], metavar="METHOD", help="leave out these rivals, BM3D for one, which takes seconds a slice")
     one.add_argument("--network-alone", action="store_true", help="leave out what is put back after the network (docs/CT.md)")
+    one.add_argument("--strength", type=share, default=1.0, metavar="0..1", help="of the models, as of denoise (default: 1)")
     one.add_argument("--out", type=Path, metavar="DIR", help="write table.md, rows.csv, rows.json and plots there")
     add_device(one)
 

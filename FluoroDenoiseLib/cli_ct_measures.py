@@ -73,7 +73,7 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     compute = choose(options.device, options.precision)
     restorers = [load_ct_restorer(name, compute, network_alone=options.network_alone) for name in options.models]
     judged = []
-    for one in ct_report.evaluate_ct(scenes, restorers, rivals):
+    for one in ct_report.evaluate_ct(scenes, restorers, rivals, options.strength):
         judged.append(one)
         say(f"{one.row.scene}: {one.row.method}, noise {one.row.noise:.1f} HU, {one.row.cpu_s:.3g} CPU seconds a slice")
     remarks = [f"{rival.name} is left out: the Python package {rival.needs} is not installed." for rival in rivals if rival.missing]

@@ -57,29 +57,30 @@ RIVALS = (
 )
 
 
-def of_model(restorer: CtRestorer, pixel_mm: float, alone: bool) -> Restore:
-    """All slices through a model; alone: each without neighbours, as copies of itself."""
+def of_model(restorer: CtRestorer, pixel_mm: float, alone: bool, strength: float = 1.0) -> Restore:
+    """All slices through a model; alone: each without neighbours, as copies of itself. strength: as of `denoise`."""
 
     def restore(slices: np.ndarray) -> np.ndarray:
         made = []
         for index in range(len(slices)):
             window = [index] * (2 * restorer.radius + 1) if alone else window_indices(index, restorer.radius, len(slices))
             stack = torch.from_numpy(np.ascontiguousarray(slices[window], np.float32))
-            made.append(restorer(stack[None], pixel_mm)[0].cpu().numpy())
+            made.append(slices[index] + strength * (restorer(stack[None], pixel_mm)[0].cpu().numpy() - slices[index]))
         return np.stack(made)
 
     return restore
 
 
-def methods(scene: CtScene, restorers: list[CtRestorer], rivals: Sequence[CtRival]) -> Iterator[tuple[str, Restore]]:
-    """(name, restore) of each, the noisy slices first.
+def methods(scene: CtScene, restorers: list[CtRestorer], rivals: Sequence[CtRival], strength: float = 1.0) -> Iterator[tuple[str, Restore]]:
+    """(name, restore) of each, the noisy slices first; models with this strength.
 
     A rival has the setting with the least squared error to the truth of a slice, a favour; without a truth the mildest that
     leaves half of the noise or less.
     """
     yield "noisy", lambda slices: np.asarray(slices, np.float32)
     for restorer in restorers:
-        yield restorer.name, of_model(restorer, scene.pixel_mm, scene.alone)
+        name = restorer.name if strength == 1 else f"{restorer.name}, strength {strength:g}"
+        yield name, of_model(restorer, scene.pixel_mm, scene.alone, strength)
     for rival in rivals:
         if not rival.missing:
             yield rival.name, _settled(rival, scene)

@@ -67,10 +67,12 @@ class Judged:
     picture: np.ndarray
 
 
-def evaluate_ct(scenes: Sequence[CtScene], restorers: list[CtRestorer], rivals: Sequence[CtRival] = RIVALS) -> Iterator[Judged]:
-    """Every method on every scene, as they are done."""
+def evaluate_ct(
+    scenes: Sequence[CtScene], restorers: list[CtRestorer], rivals: Sequence[CtRival] = RIVALS, strength: float = 1.0
+) -> Iterator[Judged]:
+    """Every method on every scene, models with this strength, as they are done."""
     for scene in scenes:
-        for name, restore in methods(scene, restorers, rivals):
+        for name, restore in methods(scene, restorers, rivals, strength):
             yield judge(scene, name, restore)
 
 

@@ -22,7 +22,7 @@ from FluoroDenoiseLib.networks.level import LEVEL_REACH, keep_level
 
 SOFT = 3.0  # half windows beyond which values are compressed: bone and air are seen, but do not dominate
 CHANNEL_RATIO = 16
-LEAK = 0.2
+LEAK = 0.01  # enough to wake a silent unit
 SPATIAL_SIZE = 7
 
 

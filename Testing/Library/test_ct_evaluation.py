@@ -9,6 +9,7 @@ import torch
 from FluoroDenoiseLib.ct_noise import blur
 from FluoroDenoiseLib.evaluation import ct_metrics as metrics
 from FluoroDenoiseLib.evaluation import ct_observer as observer
+from FluoroDenoiseLib.evaluation.ct_methods import methods
 from FluoroDenoiseLib.evaluation.ct_report import CtRow, judge, pooled, table
 from FluoroDenoiseLib.evaluation.ct_scenes import anatomy, phantom
 from FluoroDenoiseLib.evaluation.ct_observer import Disc
@@ -93,6 +94,19 @@ def test_a_restorer_that_does_nothing_changes_nothing_and_one_that_erases_loses_
     assert erased.lost == 2 and erased.psnr > row.psnr
     assert erased.faded == 2 and row.faded == 0
     assert "| erased |" in table([row, erased])
+
+
+def test_a_strength_mixes_what_a_model_makes_with_the_slices():
+    class Erases:
+        radius, name = 1, "erases"
+
+        def __call__(self, windows, pixel_mm):
+            return torch.zeros_like(windows[:, 1])
+
+    scene = phantom(0.1, 2, 0)
+    (_, noisy), (name, restore) = methods(scene, [Erases()], (), strength=0.75)
+    assert name == "erases, strength 0.75"
+    np.testing.assert_allclose(restore(scene.noisy), 0.25 * noisy(scene.noisy), rtol=1e-5)
 
 
 def test_places_together_add_lesions_up_and_take_the_mean_of_squares():
