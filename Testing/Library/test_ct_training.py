@@ -8,11 +8,14 @@ import torch
 
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.ct_restorer import load_ct_restorer
+from FluoroDenoiseLib.ct_window import HALF_HU
 from FluoroDenoiseLib.errors import InputError, ModelError, UnsupportedError
+from FluoroDenoiseLib.networks.ct_generator import CtGenerator
 from FluoroDenoiseLib.recipe import CtCycleRecipe, CtSlicesRecipe, recipe_from_dict, recipe_to_dict
 from FluoroDenoiseLib.training import ct_slices
 from FluoroDenoiseLib.training.checkpoints import newest_checkpoint
-from FluoroDenoiseLib.training.ct_cycle import train_ct_cycle
+from FluoroDenoiseLib.training.ct_cycle import CtCycleObjective, train_ct_cycle
+from FluoroDenoiseLib.training.ct_pieces import PieceBank
 from FluoroDenoiseLib.training.ct_slices import train_ct_slices
 
 CPU = choose("cpu", "float32")
@@ -63,6 +66,17 @@ def test_generators_and_discriminators_both_learn_and_only_the_first_generator_i
     assert restorer.radius == 0 and restorer.name == "cycle"
     hu = torch.from_numpy(LOW[0])[None, None]
     assert restorer(hu, 1.0).shape == (1, 64, 64) and abs(float((restorer(hu, 1.0) - hu[:, 0]).mean())) < 1
+
+
+def test_a_return_generator_that_hides_the_noise_does_not_close_the_cycle(tmp_path):
+    banks = [PieceBank([one], tmp_path / "clips") for one in (LOW, NORMAL)]
+    objective = CtCycleObjective(CYCLE, *banks, CPU)
+    leaves = CtGenerator(CYCLE.width, CYCLE.blocks, "none")
+    objective.back = lambda given, asked: given[:, 0]
+    noise = objective.low.draw_noise(0, 0, range(2), 32) / HALF_HU
+    with torch.no_grad():
+        cycle = float(objective.losses(leaves, 0, range(2)).cycle)
+    assert cycle == pytest.approx(CYCLE.cycle * float(noise.abs().mean()) / 2, rel=0.01) and cycle > 0.5
 
 
 def test_the_same_volume_as_low_and_normal_dose_is_refused(tmp_path):
