@@ -12,8 +12,8 @@
 Handing the removed noise to F openly is ours. A plain cycle must get x back, noise and all, from made alone, and learns to
 hide the noise in it where the eye does not look. F is told the noise instead. n is the difference of two neighbouring low-dose
 slices, or of volumes of one slice what G takes from another clip; so G meets on every step real noise on a known
-normal-dose slice. Half of these F has not seen: where all passed through F, it learned to mark them, G cleaned what was
-marked, and after a thousand steps left real noise alone. In half soft-tissue windows (200 HU) from 40 HU; the local level is
+normal-dose slice. Half of these F has not seen: where all passed through F, the cycle closed and G left more and more of
+real noise alone, as if F marked what G was to clean (not tested). In half soft-tissue windows (200 HU) from 40 HU; the local level is
 kept by the network.
 """
 
