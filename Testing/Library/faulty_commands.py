@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from contextlib import redirect_stdout
 from io import StringIO
@@ -21,6 +22,7 @@ from pathlib import Path
 import torch
 from faulty_writes import attempt, ended, kill, left_aside, outcome, pixels_of
 from FluoroDenoiseLib import cli
+from tqdm import tqdm
 
 STRENGTHS = ("1", "0.5", "0.25")
 
@@ -132,8 +134,9 @@ def training_killed(model, source, target, count):
             if code != -signal.SIGKILL:
                 break
             seen["killed"] += 1
+        assert code == 0, f"attempt {number} of training {seen['trainings']} ended with {code}"
         seen["trainings"] += 1
-        seen["bit-equal"] += code == 0 and what_remains(target) == whole
+        seen["bit-equal"] += what_remains(target) == whole
     print(json.dumps({**seen, "seconds of a training": round(duration, 2)}))
 
 
@@ -189,8 +192,15 @@ def training_forbidden(model, source, target, count):
 MODES = {"killed": killed, "interrupted": interrupted, "limited": limited, "forbidden": forbidden, "training-killed": training_killed,
          "training-limited": training_limited, "training-forbidden": training_forbidden}  # fmt: skip
 
+def progress_bars_of_one_process():
+    """Bars' lock is shared with forked children: a child killed while it drew would leave it locked for all that follow."""
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0  # a fork has only the thread that forked: no other one here may hold the lock then
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    progress_bars_of_one_process()
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     model, source, target, *modes = sys.argv[1:]
     with redirect_stdout(StringIO()):  # brings in what every child would otherwise import again
