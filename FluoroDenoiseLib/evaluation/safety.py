@@ -35,7 +35,8 @@ from FluoroDenoiseLib.model_folder import Model, load_model, write_card, write_w
 class Extent:
     """How much is measured: noise realisations of each check, doses and speeds. whole: also the checks that only tell limits.
 
-    With six realisations a lag was uncertain by 0.5 % of the object, as much as check B7 allows; with 24 by half of that.
+    The lag of a wire at one place was uncertain by 0.5 % of it with six realisations, as much as check B7 allows, and by 0.2 % with
+    24; with 24 at each of four places by half of that.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Extent:
     doses: tuple[float, ...]
     moving: int
     lag: int
+    lag_places: int
     speeds: tuple[int, ...]
     sharpness: int
     contrast: int
@@ -51,9 +53,9 @@ class Extent:
     conditions: int
 
 
-WHOLE = Extent("whole", True, (10.0, 40.0, 160.0), 2, 24, SPEEDS, 3, 3, 15, 192, 2)
+WHOLE = Extent("whole", True, (10.0, 40.0, 160.0), 2, 24, 4, SPEEDS, 3, 3, 15, 192, 2)
 QUICK_FRAMES = 380  # of 144 x 144 pixels, that the quick form denoises in all
-QUICK = Extent("quick", False, (10.0, 40.0), 1, 2, (0, 8), 1, 1, 6, 144, 1)
+QUICK = Extent("quick", False, (10.0, 40.0), 1, 2, 1, (0, 8), 1, 1, 6, 144, 1)
 
 
 def measure(restore: Callable, card: dict | None, extent: Extent = WHOLE) -> Iterator[Section]:
@@ -68,7 +70,7 @@ def measure(restore: Callable, card: dict | None, extent: Extent = WHOLE) -> Ite
     restored = [full(run.noisy, true_noise(run)) for run in runs]
     yield from bias_sections(runs, restored)
     yield residual_section(runs, restored)
-    yield from lag_sections(full, range(extent.lag))
+    yield from lag_sections(full, range(extent.lag), extent.lag_places)
     yield motion_section(full, range(extent.sharpness), extent.speeds)
     if extent.whole:
         yield transfer_section(full, range(extent.sharpness))

@@ -5,6 +5,8 @@
 
 the mean of an object that vanishes and one that comes. A filter y_t = a x_t + (1 - a) y_(t-1) that has settled has
 L_n = (1 - a)^n. A restorer that also looks ahead can err before the step: those frames are judged by the same rule.
+
+How wrong depends on the anatomy beside a thing as well as on the noise, so what is judged is shown at several places.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ FRAMES = 23
 STEP = 7  # the first frame of the new picture
 EVENT = STEP + 14  # the frame in which what has vanished shows once more, alone; too late for frame 10 to look ahead to
 CELL = 48
-SIZE = (3 * CELL, 4 * CELL)
+ROWS = 3  # of cells; there are as many columns as it takes
 LAG_1, LAG_3, EVENT_KEPT, GHOST_10 = 2.0, 0.5, 0.90, 0.5  # %, %, share, %
 
 
@@ -47,6 +49,16 @@ THINGS = (
 JUDGED = tuple(thing for thing in THINGS if thing.contrast >= 4)
 
 
+def placed(places: int) -> tuple[Thing, ...]:
+    """Every thing, in the order of the cells: those that are judged at so many places, the others at one."""
+    return THINGS + JUDGED * (places - 1)
+
+
+def field(places: int) -> tuple[int, int]:
+    """Height and width, px, of a field with room for each of them twice, once vanishing and once coming."""
+    return ROWS * CELL, -(-2 * len(placed(places)) // ROWS) * CELL
+
+
 def drawn(thing: Thing, stage: Stage, row: float, column: float) -> np.ndarray:
     """The thing's attenuation at a place, with the contrast it has there."""
     if thing.kind == "disc":
@@ -56,7 +68,7 @@ def drawn(thing: Thing, stage: Stage, row: float, column: float) -> np.ndarray:
     return stage.attenuation_of(shape, thing.contrast)
 
 
-def attenuations(stage: Stage, things: Sequence[Thing] = THINGS) -> tuple[np.ndarray, np.ndarray]:
+def attenuations(stage: Stage, things: Sequence[Thing]) -> tuple[np.ndarray, np.ndarray]:
     """([T, H, W] of things that stay, the same with a step).
 
     In the first cells each thing is gone from frame STEP on but for frame EVENT, in the next ones it comes at STEP.
@@ -82,18 +94,25 @@ def lags(always: Inserted, step: Inserted, count: int) -> np.ndarray:
     return left
 
 
-def lag_sections(restore, seeds: Sequence[int], stage: Stage | None = None) -> list[Section]:
-    """B7 and B8 of a restorer, on still anatomy."""
-    trials = Trials(stage or anatomy_stage(*SIZE), restore, FRAMES, seeds)
-    always, step = (trials.insert(attenuation) for attenuation in attenuations(trials.stage))
-    left = 100 * lags(always, step, len(THINGS))
+def lag_sections(restore, seeds: Sequence[int], places: int = 1, stage: Stage | None = None) -> list[Section]:
+    """B7 and B8 of a restorer, on still anatomy; things that are judged at so many places."""
+    things = placed(places)
+    trials = Trials(stage or anatomy_stage(*field(places)), restore, FRAMES, seeds)
+    always, step = (trials.insert(attenuation) for attenuation in attenuations(trials.stage, things))
+    spots = [spot for *_, spot in cells(trials.stage.size, CELL)[: len(things)]]
+    left = _by_thing(things, 100 * lags(always, step, len(things)))
+    kept = _by_thing(things, np.array([step.share(EVENT, EVENT, spot) for spot in spots])).mean(1)
+    ghosts = _by_thing(things, 100 * np.array([[step.share(STEP + n - 1, 0, spot) for n in range(1, 12)] for spot in spots]))
     mean, error = left.mean(2), left.std(2) / max(1, len(trials.seeds) - 1) ** 0.5
-    places = [where for *_, where in cells(trials.stage.size, CELL)[: len(THINGS)]]
-    kept = [step.share(EVENT, EVENT, where) for where in places]
-    return [_lag(mean, error, kept, step), _ghost(step, places)]
+    return [_lag(mean, error, kept, places, step), _ghost(np.abs(ghosts.mean(2)), step)]
 
 
-def _lag(mean: np.ndarray, error: np.ndarray, kept: list[np.ndarray], step: Inserted) -> Section:
+def _by_thing(things: Sequence[Thing], measured: np.ndarray) -> np.ndarray:
+    """[len(THINGS), ...]: the mean over the places of each thing, of what was measured at every place."""
+    return np.stack([measured[[index for index, there in enumerate(things) if there == thing]].mean(0) for thing in THINGS])
+
+
+def _lag(mean: np.ndarray, error: np.ndarray, kept: np.ndarray, places: int, step: Inserted) -> Section:
     rows = Rows("B7")
     judged = [index for index, thing in enumerate(THINGS) if thing in JUDGED]
     for frames, limit in ((1, LAG_1), (3, LAG_3), (10, None)):
@@ -104,11 +123,11 @@ def _lag(mean: np.ndarray, error: np.ndarray, kept: list[np.ndarray], step: Inse
             said = f"lag, frame {frames} {name} the step", abs(mean[worst, at])
             note = f"worst: {THINGS[worst].name}, uncertain by {error[worst, at]:.2f}"
             rows.told(*said, "%", note) if limit is None else rows.at_most(*said, limit, "%", note)
-    worst = min(judged, key=lambda index: kept[index].mean())
-    rows.at_least("amplitude of a single-frame event", kept[worst].mean(), EVENT_KEPT, "", f"worst: {THINGS[worst].name}")
+    worst = min(judged, key=lambda index: kept[index])
+    rows.at_least("amplitude of a single-frame event", kept[worst], EVENT_KEPT, "", f"worst: {THINGS[worst].name}")
     for index, thing in enumerate(THINGS):
         rows.told(f"{thing.name}: lag, frame 1", mean[index, STEP], "%",
-                  f"in frame 3 {mean[index, STEP + 2]:.2f} %, single-frame event kept {kept[index].mean():.3f}")
+                  f"in frame 3 {mean[index, STEP + 2]:.2f} %, single-frame event kept {kept[index]:.3f}")
     after = np.arange(-3, 7)
     curves = [Curve(thing.name, after + (after >= 0), mean[index, STEP - 3 : STEP + 7], error=error[index, STEP - 3 : STEP + 7])
               for index, thing in enumerate(THINGS)]
@@ -119,16 +138,16 @@ def _lag(mean: np.ndarray, error: np.ndarray, kept: list[np.ndarray], step: Inse
     return Section("B7", "Lag and single-frame events",
                    "Objects on still anatomy vanish or come between two frames, or show in one frame only. Lag is what is still wrong "
                    "in the n-th frame after the step (or before it, for a model that looks ahead), as a share of the object. Contrasts are in "
-                   "standard deviations of the noise; things of contrast 4, which anybody sees in a single frame, are judged, fainter ones reported.",
+                   "standard deviations of the noise; things of contrast 4, which anybody sees in a single frame, are judged, "
+                   f"the mean of {places} place{'s' if places > 1 else ''} each, fainter ones reported.",
                    tuple(rows.made),
                    (chart("Share of the step that is missing, by frame", curves, "frame after (+) and before (-) the step", "lag, %",
                           (-LAG_1, LAG_1)),
                     images("What lasts one frame: as it is and as it is found", panels, -span, 0.3 * span, 1)))
 
 
-def _ghost(step: Inserted, places: Sequence[tuple[slice, slice]]) -> Section:
+def _ghost(ghosts: np.ndarray, step: Inserted) -> Section:
     rows = Rows("B8")
-    ghosts = np.array([[100 * abs(step.share(STEP + n - 1, 0, where).mean()) for n in range(1, 12)] for where in places])
     judged = [index for index, thing in enumerate(THINGS) if thing in JUDGED]
     for n in (1, 10):
         worst = max(judged, key=lambda index: ghosts[index, n - 1])
@@ -138,7 +157,7 @@ def _ghost(step: Inserted, places: Sequence[tuple[slice, slice]]) -> Section:
     for thing, ghost in zip(THINGS, ghosts):
         rows.told(f"{thing.name}: ghost after 10 frames", ghost[9], "%")
     curves = [Curve(thing.name, range(1, 12), ghost) for thing, ghost in zip(THINGS, ghosts)]
-    where, span = np.s_[0:CELL, :], float(np.abs(step.true).max())
+    where, span = np.s_[0:CELL, 0 : len(THINGS) * CELL], float(np.abs(step.true).max())
     panels = [(f"{n} frame{'s' if n > 1 else ''} after", step.found.mean(0)[STEP + n - 1][where]) for n in (1, 3, 10)]
     return Section("B8", "Ghosts", "What is left of a vanished object where it was, as a share of its contrast.", tuple(rows.made),
                    (chart("Ghost by frame", curves, "frames since it vanished", "ghost, % of contrast", (GHOST_10,)),

@@ -13,7 +13,7 @@ from FluoroDenoiseLib.evaluation.rivals import gaussian, recursive_filter
 from FluoroDenoiseLib.evaluation.safety import QUICK, measure
 from FluoroDenoiseLib.evaluation.safety_contrast import COMMON, kept
 from FluoroDenoiseLib.evaluation.safety_figures import round_ticks
-from FluoroDenoiseLib.evaluation.safety_inserts import bar, disc
+from FluoroDenoiseLib.evaluation.safety_inserts import bar, cells, disc
 from FluoroDenoiseLib.evaluation.safety_page import page
 from FluoroDenoiseLib.evaluation.safety_rows import REQUIRED, SafetyReport, in_digits
 from FluoroDenoiseLib.evaluation.safety_stage import Trials, anatomy_stage, flat_stage
@@ -77,7 +77,7 @@ def test_what_is_left_of_an_object_is_what_was_left_of_it():
 
 
 def test_a_recursive_filter_has_the_lag_that_it_must_have():
-    section, ghosts = safety_lag.lag_sections(recursive(0.4), [0], flat_stage(*safety_lag.SIZE))
+    section, ghosts = safety_lag.lag_sections(recursive(0.4), [0], stage=flat_stage(*safety_lag.field(1)))
     assert found(section, "disc 15 px, contrast 4: lag, frame 1") == pytest.approx(60, abs=2)
     assert found(section, "lag, frame 3 after the step") == pytest.approx(100 * 0.6**3, abs=3)
     assert found(section, "lag, frame 1 before the step") == pytest.approx(0, abs=1e-3)
@@ -87,9 +87,28 @@ def test_a_recursive_filter_has_the_lag_that_it_must_have():
     assert not section.passed
 
 
+def test_a_lag_at_one_of_two_places_is_half_a_lag():
+    stage = flat_stage(*safety_lag.field(2))
+    names = [thing.name for thing in safety_lag.placed(2)]
+    again = names.index("disc 15 px, contrast 4", 1)
+    places = cells(stage.size, safety_lag.CELL)
+
+    def restore(frames, noise):
+        out = frames.copy()
+        for index in (again, again + len(names)):  # where the disc is for the second time, vanishing and coming
+            spot = (slice(None), *places[index][2])
+            out[spot] = recursive(0.4)(frames, noise)[spot]
+        return out
+
+    section, ghosts = safety_lag.lag_sections(restore, [0], 2, stage)
+    assert found(section, "disc 15 px, contrast 4: lag, frame 1") == pytest.approx(30, abs=1)
+    assert found(section, "wire 2 px, contrast 4: lag, frame 1") == pytest.approx(0, abs=1e-3)
+    assert found(ghosts, "ghost after 1 frame") == pytest.approx(30, abs=1.5)
+
+
 def test_looking_ahead_is_seen_before_the_step():
     ahead = lambda frames, noise: (frames + np.concatenate([frames[1:], frames[-1:]])) / 2
-    section, _ = safety_lag.lag_sections(ahead, [0], flat_stage(*safety_lag.SIZE))
+    section, _ = safety_lag.lag_sections(ahead, [0], stage=flat_stage(*safety_lag.field(1)))
     assert found(section, "lag, frame 1 before the step") == pytest.approx(50, abs=3)
     assert found(section, "lag, frame 1 after the step") == pytest.approx(0, abs=1e-3)
 
