@@ -117,5 +117,5 @@ def _scenes(options: argparse.Namespace) -> Iterator:
             middle = (2 * place + 1) * len(volume) // (2 * options.places)
             first = min(max(0, middle - count // 2), len(volume) - count)
             slices = np.stack([volume[index] for index in range(first, first + count)])
-            scene = ct_scenes.anatomy(slices, volume.spacing_mm[1], options.dose, options.seed + place)
+            scene = ct_scenes.anatomy(slices, volume.spacing_mm[1], options.dose, options.seed + place, slice_mm=volume.spacing_mm[0])
             yield scene if options.places == 1 else replace(scene, name=f"{scene.name}, place {place + 1}")

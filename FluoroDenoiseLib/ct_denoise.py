@@ -22,8 +22,16 @@ class SliceRestorer(Protocol):
     name: str
     sha256: str
 
-    def __call__(self, windows_hu: Tensor, pixel_mm: float) -> Tensor:
-        """[B, 2 * radius + 1, H, W] float32 Hounsfield units -> [B, H, W], those of the slices in the middle.
+    def __call__(self, windows_hu: Tensor) -> Tensor:
+        """[B, 2 * radius + 1, H, W] float32 Hounsfield units -> estimates [B, H, W] of the slices in the middle."""
+        ...
+
+    def reach(self, slice_mm: float) -> int:
+        """How many neighbouring estimates on each side `finish` needs, of slices that are slice_mm apart."""
+        ...
+
+    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, pixel_mm: float, slice_mm: float) -> Tensor:
+        """[2 * reach + 1, H, W] noisy slices and their estimates -> [H, W], the result for the one in the middle.
 
         pixel_mm: the spacing of the pixels within the slices.
         """
@@ -43,12 +51,13 @@ class Restored(NamedTuple):
 class _Slice(NamedTuple):
     stored: np.ndarray
     hu: Tensor
+    outside: np.ndarray
 
 
 def denoise_slices(
     volume: CtVolume, restorer: SliceRestorer, compute: Compute, strength: float = 1.0, check: Callable[[], None] = lambda: None
 ) -> Iterator[Restored]:
-    """The slices of a volume in their order, each read once. Memory: 2 * radius + 1 slices.
+    """The slices of a volume in their order, each read and estimated once. Memory: 2 * (radius + reach) + 1 slices.
 
     At the ends of the volume, and at gaps, the window is mirrored. strength: 0 gives the stored values back as they are, 1
     the full effect, between them a mixture. check() is called before every slice and may raise.
@@ -56,43 +65,77 @@ def denoise_slices(
     if not 0 <= strength <= 1:
         raise ValueError(f"Strength is {strength} but must lie between 0 (unchanged) and 1 (full effect).")
     for stack in volume.stacks:
-        held: dict[int, _Slice] = {}
+        held = _Stack(volume, stack, restorer, compute)
         for centre in stack:
             check()
-            window = [stack[index] for index in window_indices(centre - stack.start, restorer.radius, len(stack))]
-            for index in {*window, centre} - set(held):
-                held[index] = _slice(volume, index, compute)
-            yield _restored(volume, centre, [held[index].hu for index in window], held[centre], restorer, compute, strength)
-            needed = centre + 1 - restorer.radius
-            held = {index: one for index, one in held.items() if index >= needed}
+            yield held.restored(centre, strength)
+            held.forget_what_only_served(centre)
 
 
 def denoise_slice(volume: CtVolume, index: int, restorer: SliceRestorer, compute: Compute, strength: float = 1.0) -> Restored:
-    """One slice of a volume, as denoise_slices gives it; only its window is read."""
+    """One slice of a volume, as denoise_slices gives it; only its neighbourhood is read."""
     stack = next(stack for stack in volume.stacks if index in stack)
-    window = [stack[number] for number in window_indices(index - stack.start, restorer.radius, len(stack))]
-    held = {number: _slice(volume, number, compute) for number in {*window, index}}
-    return _restored(volume, index, [held[number].hu for number in window], held[index], restorer, compute, strength)
+    return _Stack(volume, stack, restorer, compute).restored(index, strength)
 
 
-def _slice(volume: CtVolume, index: int, compute: Compute) -> _Slice:
-    stored = volume.slices[index]
-    return _Slice(stored, torch.from_numpy(volume.values[index].to_hu(stored)).to(compute.torch_device))
+def reach_of(restorer: SliceRestorer, volume: CtVolume) -> int:
+    """How many slices on each side a result depends on."""
+    return restorer.radius + restorer.reach(volume.spacing_mm[0])
 
 
-@torch.no_grad()
-def _restored(
-    volume: CtVolume, index: int, window: list[Tensor], centre: _Slice, restorer: SliceRestorer, compute: Compute, strength: float
-) -> Restored:
-    values, noisy_hu = volume.values[index], centre.hu.cpu().numpy()
-    outside = values.outside(centre.stored)
-    if strength == 0 or outside.all():
-        return Restored(centre.stored, noisy_hu, noisy_hu, centre.stored)
-    with compute.autocast():
-        estimate = restorer(torch.stack(window)[None], volume.pixel_mm).float()[0]
-    if not torch.isfinite(estimate).all():
-        way_out = "choose another model, or train it again" if compute.precision == "float32" else "use --precision float32"
-        raise ModelError(f"The network gives numbers that are not finite at slice {index} in {compute.precision}; {way_out}.")
-    clean_hu = (centre.hu + strength * (estimate - centre.hu)).cpu().numpy()
-    clean_hu[outside] = noisy_hu[outside]
-    return Restored(centre.stored, noisy_hu, clean_hu, np.where(outside, centre.stored, values.to_stored(clean_hu)))
+class _Stack:
+    """Slices that follow each other: those that were read and those that were estimated, as far as they are still needed."""
+
+    def __init__(self, volume: CtVolume, stack: range, restorer: SliceRestorer, compute: Compute) -> None:
+        self._volume, self._stack, self._restorer, self._compute = volume, stack, restorer, compute
+        self._slice_mm = volume.spacing_mm[0]
+        self._reach = restorer.reach(self._slice_mm)
+        self._slices: dict[int, _Slice] = {}
+        self._estimates: dict[int, Tensor] = {}
+
+    def restored(self, index: int, strength: float) -> Restored:
+        values, centre = self._volume.values[index], self._slice(index)
+        noisy_hu = centre.hu.cpu().numpy()
+        if strength == 0 or centre.outside.all():
+            return Restored(centre.stored, noisy_hu, noisy_hu, centre.stored)
+        near = self._around(index, self._reach)
+        estimates = torch.stack([self._estimate(number) for number in near])
+        noisy = torch.stack([self._slice(number).hu for number in near])
+        finished = self._restorer.finish(noisy, estimates, self._volume.pixel_mm, self._slice_mm)
+        clean_hu = (centre.hu + strength * (finished - centre.hu)).cpu().numpy()
+        clean_hu[centre.outside] = noisy_hu[centre.outside]
+        return Restored(centre.stored, noisy_hu, clean_hu, np.where(centre.outside, centre.stored, values.to_stored(clean_hu)))
+
+    def forget_what_only_served(self, centre: int) -> None:
+        first = centre + 1 - self._reach
+        self._estimates = {index: one for index, one in self._estimates.items() if index >= first}
+        self._slices = {index: one for index, one in self._slices.items() if index >= first - self._restorer.radius}
+
+    def _around(self, centre: int, radius: int) -> list[int]:
+        return [self._stack[index] for index in window_indices(centre - self._stack.start, radius, len(self._stack))]
+
+    def _slice(self, index: int) -> _Slice:
+        if index not in self._slices:
+            stored, values = self._volume.slices[index], self._volume.values[index]
+            hu = torch.from_numpy(values.to_hu(stored)).to(self._compute.torch_device)
+            self._slices[index] = _Slice(stored, hu, values.outside(stored))
+        return self._slices[index]
+
+    @torch.no_grad()
+    def _estimate(self, index: int) -> Tensor:
+        if index not in self._estimates:
+            self._estimates[index] = self._estimated(index)
+        return self._estimates[index]
+
+    def _estimated(self, index: int) -> Tensor:
+        centre = self._slice(index)
+        if centre.outside.all():
+            return centre.hu
+        window = torch.stack([self._slice(number).hu for number in self._around(index, self._restorer.radius)])
+        with self._compute.autocast():
+            estimate = self._restorer(window[None]).float()[0]
+        if not torch.isfinite(estimate).all():
+            precision = self._compute.precision
+            way_out = "choose another model, or train it again" if precision == "float32" else "use --precision float32"
+            raise ModelError(f"The network gives numbers that are not finite at slice {index} in {precision}; {way_out}.")
+        return estimate

@@ -30,6 +30,8 @@ PRESET = "ct"
 SHIPPED = Path(__file__).parent / "models" / PRESET
 SOFT_TISSUE_HU = (-160.0, 240.0)
 
+Spacing = tuple[float, float, float]  # slice, row, column, mm
+
 
 @dataclass(frozen=True)
 class CtReport(DenoiseReport):
@@ -76,16 +78,17 @@ def denoise_ct(
     watch: Watch = lambda slices, count, facts: slices,
     check: Callable[[], None] = lambda: None,
     series: CtSource | None = None,
+    spacing_mm: Spacing | None = None,
 ) -> DenoiseReport:
     """Denoise one CT volume into another of the same kind: a file, or a folder with a series, of which `series` is one.
 
     The rest is as in jobs.denoise_file, slices in the place of frames; the residual is in Hounsfield units, and the
-    comparison in the soft-tissue window.
+    comparison in the soft-tissue window. spacing_mm: slice, row, column, of a .npy, which states none.
     """
     from FluoroDenoiseLib.ct_denoise import denoise_slices
 
     check_ct_targets(source, target, compare, residual, overwrite)
-    volume = series.read() if series else read_ct(source)
+    volume = _spaced(series.read() if series else read_ct(source), spacing_mm)
     check_space(volume, target, residual)
     shown = len(volume) // 2 if compare_frame is None else compare_frame
     if not 0 <= shown < len(volume):
@@ -99,7 +102,7 @@ def denoise_ct(
         if compare is not None:
             title = f"denoised ({restorer.name}), slice {shown} of 0-{len(volume) - 1}"
             results = _then_draw(results, tally, title, stack.enter_context(whole_file(compare)))
-        written = write_ct(target, results, volume, made_by(restorer, settings), overwrite)
+        written = write_ct(target, results, volume, made_by(restorer, settings, volume), overwrite)
     low, high = SOFT_TISSUE_HU
     return CtReport(str(target), written.frames, written.clipped, written.pixels, tally.mean_change_hu / (high - low),
                     round(time.monotonic() - begin, 3), tally.mean_change_hu)
@@ -112,26 +115,37 @@ def volumes_below(source: Path, target: Path) -> list[Task]:
 
 def preview_ct(
     source: Path, target: Path, index: int, restorer: SliceRestorer, compute: Compute, settings: DenoiseSettings, overwrite: bool = True,
+    spacing_mm: Spacing | None = None,
 ) -> dict:
-    """Denoise slice `index` of a .npy volume into another .npy with this slice alone; see preview.preview_file."""
-    from FluoroDenoiseLib.ct_denoise import denoise_slice
+    """Denoise slice `index` of a .npy volume into another .npy with this slice alone; see preview.preview_file and denoise_ct."""
+    from FluoroDenoiseLib.ct_denoise import denoise_slice, reach_of
 
     begin = time.monotonic()
     if kind_of(source) != "npy":
         raise UsageError(f"A slice of {source.name} alone has no place in a file of its kind; give the volume as .npy.")
     check_ct_targets(source, target, None, None, overwrite)
-    volume = read_ct(source)
+    volume = _spaced(read_ct(source), spacing_mm)
     if not 0 <= index < len(volume):
         raise InputError(f"Slice {index} is asked for, but {source.name} has slices 0 to {len(volume) - 1}.")
     one = denoise_slice(volume, index, restorer, compute, settings.strength)
     alone = replace(volume, slices=[one.stored], values=volume.values[index : index + 1], breaks=(), source=replace(volume.source, header=None))
-    write_ct(target, [one.result], alone, made_by(restorer, settings), overwrite)
-    return {"output": str(target), "reach": restorer.radius, "device": compute.device, "seconds": round(time.monotonic() - begin, 3)}
+    write_ct(target, [one.result], alone, made_by(restorer, settings, volume), overwrite)
+    return {"output": str(target), "reach": reach_of(restorer, volume), "device": compute.device, "seconds": round(time.monotonic() - begin, 3)}
 
 
-def made_by(restorer: SliceRestorer, settings: DenoiseSettings) -> Provenance:
+def _spaced(volume: CtVolume, spacing_mm: Spacing | None) -> CtVolume:
+    if spacing_mm is None:
+        return volume
+    if volume.source.kind != "npy":
+        raise UsageError(f"{volume.name} states its own spacing; leave spacing_mm out, which is for .npy files.")
+    return replace(volume, spacing_mm=spacing_mm)
+
+
+def made_by(restorer: SliceRestorer, settings: DenoiseSettings, volume: CtVolume) -> Provenance:
     """What the written file says about its making."""
-    parameters = f"strength {settings.strength:g}, {restorer.radius} neighbouring slices on each side"
+    from FluoroDenoiseLib.ct_denoise import reach_of
+
+    parameters = f"strength {settings.strength:g}, {reach_of(restorer, volume)} neighbouring slices on each side"
     return Provenance(__version__, restorer.name, restorer.sha256, settings.strength, parameters)
 
 

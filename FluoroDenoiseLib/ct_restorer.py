@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from FluoroDenoiseLib.compute import Compute
-from FluoroDenoiseLib.ct_kept import put_back
+from FluoroDenoiseLib.ct_kept import neighbours, put_back
 from FluoroDenoiseLib.ct_noise import noise_level
 from FluoroDenoiseLib.ct_window import from_window, to_window
 from FluoroDenoiseLib.errors import ModelError
@@ -33,13 +33,21 @@ class CtRestorer:
         self._network, self._compute, self._network_alone = model.restorer, compute, network_alone
         self._restore: Callable[[Tensor], Tensor] = self._in_noise if kind == "ct-slices" else self._in_window
 
-    def __call__(self, windows_hu: Tensor, pixel_mm: float) -> Tensor:
-        """pixel_mm: the spacing of the pixels within the slices."""
-        windows = windows_hu.to(self._compute.torch_device, torch.float32)
+    def __call__(self, windows_hu: Tensor) -> Tensor:
+        """What the network makes of the slices; `finish` comes after it."""
+        with torch.inference_mode(), self._compute.autocast():
+            return self._restore(windows_hu.to(self._compute.torch_device, torch.float32))
+
+    def reach(self, slice_mm: float) -> int:
+        """How many neighbours `finish` needs on each side, of slices that are slice_mm apart."""
+        return 0 if self._network_alone else neighbours(slice_mm)
+
+    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, pixel_mm: float, slice_mm: float) -> Tensor:
+        """The slice in the middle [H, W] as it is given out, from [2*reach+1, H, W] noisy slices and the network's estimates."""
+        if self._network_alone:
+            return estimates_hu[len(estimates_hu) // 2]
         with torch.inference_mode():
-            with self._compute.autocast():
-                restored = self._restore(windows)
-            return restored if self._network_alone else put_back(windows[:, self.radius], restored, pixel_mm)
+            return put_back(noisy_hu.to(estimates_hu), estimates_hu, pixel_mm, slice_mm)
 
     def _in_noise(self, windows: Tensor) -> Tensor:
         """Of a network that sees units of the noise of the centre."""

@@ -207,7 +207,7 @@ def _denoise(request: dict, send: Callable, check: Check, models: ModelShelf) ->
     from FluoroDenoiseLib.jobs import denoise_file
 
     source, target = _require(request, "frames", "output")
-    settings = _settings(request, "frames", "output", "kind")
+    settings = _settings(request, "frames", "output", "kind", "spacing_mm")
     if worker_ct.meant_for_ct(request, settings):
         return worker_ct.denoise(request, settings, send, check, models, _counted)
     model, compute = models.get(settings)
@@ -236,7 +236,7 @@ def _preview(request: dict, send: Callable, check: Check, models: ModelShelf) ->
     from FluoroDenoiseLib.preview import preview_file
 
     source, target = _require(request, "frames", "output")
-    settings = _settings(request, "frames", "output", "index", "kind")
+    settings = _settings(request, "frames", "output", "index", "kind", "spacing_mm")
     if not isinstance(request.get("index"), int):
         raise UsageError('A request to preview needs "index", the number of a frame from 0.')
     if worker_ct.meant_for_ct(request, settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,19 @@ def meant_for_ct(request: dict, settings: DenoiseSettings) -> bool:
         raise UnsupportedError("This is a CT volume, and the chosen model is for X-ray runs; choose the preset ct.")
     if kind == "run" and for_ct:
         raise UnsupportedError("This is an X-ray run, and the chosen model is for CT volumes; choose the preset quality or fast.")
+    if not for_ct and request.get("spacing_mm") is not None:
+        raise UsageError('"spacing_mm" is that of CT volumes; leave it out for X-ray runs.')
     return for_ct
+
+
+def spacing_of(request: dict) -> tuple[float, float, float] | None:
+    """What the request says of the distances of slices, rows and columns, mm."""
+    spacing = request.get("spacing_mm")
+    if spacing is None:
+        return None
+    if not (isinstance(spacing, list) and len(spacing) == 3 and all(isinstance(one, (int, float)) and 0 < one < math.inf for one in spacing)):
+        raise UsageError('"spacing_mm" of a request is three distances in mm, of slices, rows and columns, or left out.')
+    return tuple(map(float, spacing))
 
 
 def denoise(request: dict, settings: DenoiseSettings, send: Callable, check: Callable[[], None], models, counted: Counted) -> dict:
@@ -38,14 +51,14 @@ def denoise(request: dict, settings: DenoiseSettings, send: Callable, check: Cal
         yield from counted(slices, count, send)
 
     return denoise_ct(Path(request["frames"]), Path(request["output"]), restorer, compute, settings,
-                      overwrite=bool(request.get("overwrite", True)), watch=watch, check=check).as_dict()
+                      overwrite=bool(request.get("overwrite", True)), watch=watch, check=check, spacing_mm=spacing_of(request)).as_dict()
 
 
 def preview(request: dict, settings: DenoiseSettings, check: Callable[[], None], models) -> dict:
     restorer, compute = models.get(settings)
     check()
     return preview_ct(Path(request["frames"]), Path(request["output"]), request["index"], restorer, compute, settings,
-                      overwrite=bool(request.get("overwrite", True)))
+                      overwrite=bool(request.get("overwrite", True)), spacing_mm=spacing_of(request))
 
 
 def folder(request: dict, settings: DenoiseSettings, send: Callable, check: Callable[[], None], models, counted: Counted) -> dict:

@@ -35,7 +35,7 @@ options = parser.parse_args()
 volume = read_ct(options.volume)
 hu = np.stack([volume[index] for index in range(len(volume))])[SENSITOMETRY]
 places = [(CENTRE[0] + RODS_PX * math.sin(math.radians(a)), CENTRE[1] + RODS_PX * math.cos(math.radians(a))) for a in ANGLES]
-scene = real_volume(hu, volume.spacing_mm[1], places, 8.0, (300.0, 255.0), Disc(*places[5], ROD_RADIUS_PX, 900.0))
+scene = real_volume(hu, volume.spacing_mm[1], places, 8.0, (300.0, 255.0), Disc(*places[5], ROD_RADIUS_PX, 900.0), volume.spacing_mm[0])
 compute = choose("cpu")
 judged = []
 for one in evaluate_ct([scene], [load_ct_restorer(name, compute) for name in options.models], () if options.without_rivals else RIVALS):

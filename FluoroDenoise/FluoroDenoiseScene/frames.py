@@ -29,7 +29,7 @@ class Frames:
     node: the sequence ("sequence"), or the volume whose slices are frames ("slices") or lie side by side ("volume").
     proxy: the volume that shows them in the views, None for a sequence without a browser.
     first, last: numbers in the node, from 0, both included; total: how many the node holds.
-    shape: rows, columns. spacing_mm: between rows, between columns. indices: the sequence's own strings.
+    shape: rows, columns. spacing_mm: between rows, between columns; slice_mm: between slices, of a volume. indices: the sequence's own strings.
     stamps: when each frame was last modified, as MRML counts it.
     """
 
@@ -47,6 +47,7 @@ class Frames:
     spacing_mm: tuple[float, float]
     source_uids: tuple[str, ...]
     stamps: tuple[int, ...]
+    slice_mm: float | None = None
 
     @property
     def name(self) -> str:

@@ -82,7 +82,7 @@ def _frames_of_volume(volume, kind: str | None) -> Frames:
     return Frames(
         node=volume, proxy=volume, kind=kind or _seeming_kind(volume), first=0, last=total - 1, total=total,
         shape=(height, width), dtype=dtype, indices=tuple(map(str, range(total))), index_name="slice", index_unit="",
-        spacing_mm=(spacing[1], spacing[0]), source_uids=source_uids([volume]), stamps=(stamp(volume),),
+        spacing_mm=(spacing[1], spacing[0]), source_uids=source_uids([volume]), stamps=(stamp(volume),), slice_mm=spacing[2],
     )
 
 

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from .estimate import estimate
 from .scene_job import COMPUTED, JobCancelled, JobFailed, SceneJob, duration
 from .sequences import Frames, InputProblem, OutputBuilder, frames_of, resolve_input
-from .suited import is_for_ct, kind_of, require_suited
+from .suited import is_for_ct, require_suited, told_of
 from .worker_client import Job, WorkerClient
 
 __all__ = ["AdaptJob", "DenoiseJob", "ExportJob", "FolderJob", "JobCancelled", "JobFailed", "PreviewFrame", "PreviewJob", "estimate"]
@@ -50,7 +50,7 @@ class DenoiseJob(SceneJob):
     def _steps(self) -> Generator[None, None, None]:
         noisy, clean = self.folder / "noisy.npy", self.folder / "clean.npy"
         yield from self._save(self.frames, noisy)
-        yield from self._ask("denoise", frames=str(noisy), output=str(clean), kind=kind_of(self.frames), **self._settings)
+        yield from self._ask("denoise", frames=str(noisy), output=str(clean), **told_of(self.frames), **self._settings)
         _delete(noisy)
         yield
         self.state, self.fraction = "reading", COMPUTED
@@ -104,7 +104,7 @@ class PreviewJob(SceneJob):
         noisy, clean = self.folder / "noisy.npy", self.folder / "clean.npy"
         index = self._number - self.frames.first
         yield from self._save(self.frames, noisy)
-        said = yield from self._ask("preview", frames=str(noisy), output=str(clean), index=index, kind=kind_of(self.frames),
+        said = yield from self._ask("preview", frames=str(noisy), output=str(clean), index=index, **told_of(self.frames),
                                     **self._settings)
         self.result = PreviewFrame(self._number, np.load(noisy, mmap_mode="r")[index].copy(), np.load(clean)[0], said["reach"])
 

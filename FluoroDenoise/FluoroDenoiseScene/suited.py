@@ -29,6 +29,12 @@ def kind_of(frames: Frames) -> str:
     return "volume" if frames.kind == "volume" else "run"
 
 
+def told_of(frames: Frames) -> dict:
+    """What a request tells the worker of its pixels: the kind, and of a volume how far apart slices, rows and columns are."""
+    kind = kind_of(frames)
+    return {"kind": kind, "spacing_mm": [frames.slice_mm, *frames.spacing_mm]} if kind == "volume" else {"kind": kind}
+
+
 def require_suited(frames: Frames, model: str) -> None:
     """InputProblem, with the way out, unless `model` is for such frames."""
     if is_for_ct(model) and frames.kind != "volume":

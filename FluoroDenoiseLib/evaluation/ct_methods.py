@@ -57,16 +57,17 @@ RIVALS = (
 )
 
 
-def of_model(restorer: CtRestorer, pixel_mm: float, alone: bool, strength: float = 1.0) -> Restore:
-    """All slices through a model; alone: each without neighbours, as copies of itself. strength: as of `denoise`."""
+def of_model(restorer: CtRestorer, scene: CtScene, strength: float = 1.0) -> Restore:
+    """Slices of a scene through a model; where they are repeats, each without neighbours. strength: as of `denoise`."""
+    reach = 0 if scene.alone else restorer.reach(scene.slice_mm)
 
     def restore(slices: np.ndarray) -> np.ndarray:
-        made = []
-        for index in range(len(slices)):
-            window = [index] * (2 * restorer.radius + 1) if alone else window_indices(index, restorer.radius, len(slices))
-            stack = torch.from_numpy(np.ascontiguousarray(slices[window], np.float32))
-            made.append(slices[index] + strength * (restorer(stack[None], pixel_mm)[0].cpu().numpy() - slices[index]))
-        return np.stack(made)
+        noisy, count = torch.from_numpy(np.ascontiguousarray(slices, np.float32)), len(slices)
+        around = [[index] * (2 * restorer.radius + 1) if scene.alone else window_indices(index, restorer.radius, count) for index in range(count)]
+        estimates = torch.cat([restorer(noisy[None, window]).float() for window in around]).cpu()
+        made = [restorer.finish(noisy[near], estimates[near], scene.pixel_mm, scene.slice_mm).numpy()
+                for near in (window_indices(index, reach, count) for index in range(count))]
+        return slices + strength * (np.stack(made) - slices)
 
     return restore
 
@@ -80,7 +81,7 @@ def methods(scene: CtScene, restorers: list[CtRestorer], rivals: Sequence[CtRiva
     yield "noisy", lambda slices: np.asarray(slices, np.float32)
     for restorer in restorers:
         name = restorer.name if strength == 1 else f"{restorer.name}, strength {strength:g}"
-        yield name, of_model(restorer, scene.pixel_mm, scene.alone, strength)
+        yield name, of_model(restorer, scene, strength)
     for rival in rivals:
         if not rival.missing:
             yield rival.name, _settled(rival, scene)

@@ -127,7 +127,7 @@ def _lesions(scene: CtScene, made: np.ndarray, restore: Restore) -> dict[str, fl
     things = np.zeros_like(scene.noisy)
     for centre, lesion in scene.lesions:
         for index in range(len(things)):
-            inside = lesion.radius**2 - ((index - centre) * 1.0) ** 2
+            inside = lesion.radius**2 - ((index - centre) * scene.slice_mm / scene.pixel_mm) ** 2
             if inside > 0:
                 things[index] += observer.disc_image(things.shape[1:], observer.Disc(lesion.row, lesion.column, inside**0.5, lesion.contrast))
     noisy, restored = scene.noisy + things, restore(scene.noisy + things)

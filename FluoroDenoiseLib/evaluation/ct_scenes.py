@@ -30,7 +30,7 @@ BODY_HU = -300.0
 class CtScene:
     """noisy, truth (None where it is not known): [Z, H, W] HU. body: [H, W], the pixels that count.
 
-    alone: the slices are repeats of one, and no neighbours of each other. uniform: regions where the truth is even. discs
+    slice_mm: from one slice to the next. alone: the slices are repeats of one, and no neighbours of each other. uniform: regions where the truth is even. discs
     and absent: faint things and places like theirs without one. lesions: to be put in, at (slice, disc). rod: a disc of
     strong contrast for the edge. pairs: line pairs to be put in, by cycles/mm, [H, W] each.
     """
@@ -41,6 +41,7 @@ class CtScene:
     pixel_mm: float
     body: np.ndarray
     uniform: list[np.ndarray]
+    slice_mm: float = 1.0
     alone: bool = False
     discs: list[Disc] = field(default_factory=list)
     absent: list[list[tuple[float, float]]] = field(default_factory=list)
@@ -84,7 +85,7 @@ def phantom(dose: float = 0.1, repeats: int = 24, seed: int = 0, scanner: Scanne
     noise = ct_noise(torch.from_numpy(truth), PHANTOM_MM, dose, scanner, generator, repeats).numpy()
     clean = np.broadcast_to(truth, noise.shape)
     return CtScene(f"phantom {100 * dose:.0f} %", clean + noise, clean, PHANTOM_MM, _inside(truth), _uniform_squares(),
-                   True, discs, _places_without(discs, centre), rod=rod, pairs=line_pairs(shape, PHANTOM_MM, (centre + 60, centre)))
+                   alone=True, discs=discs, absent=_places_without(discs, centre), rod=rod, pairs=line_pairs(shape, PHANTOM_MM, (centre + 60, centre)))
 
 
 def repeats_of(path: Path) -> CtScene:
@@ -99,11 +100,12 @@ def repeats_of(path: Path) -> CtScene:
         raise InputError(f"{path} holds no repeats ({error}); give an .npz with {' and '.join(REPEATS_FACTS)}.") from error
     discs = _faint_discs()
     clean = np.broadcast_to(truth, noisy.shape)
-    return CtScene("repeats 10 %", noisy, clean, PHANTOM_MM, _inside(truth), _uniform_squares(), True, discs,
-                   _places_without(discs, (PHANTOM - 1) / 2))
+    return CtScene("repeats 10 %", noisy, clean, PHANTOM_MM, _inside(truth), _uniform_squares(), alone=True, discs=discs,
+                   absent=_places_without(discs, (PHANTOM - 1) / 2))
 
 
-def anatomy(truth: np.ndarray, pixel_mm: float, dose: float = 0.1, seed: int = 0, scanner: Scanner | None = None) -> CtScene:
+def anatomy(truth: np.ndarray, pixel_mm: float, dose: float = 0.1, seed: int = 0, scanner: Scanner | None = None,
+            slice_mm: float = 1.0) -> CtScene:
     """Neighbouring clean slices [Z, H, W] in HU of a body, with the noise of a low dose."""
     scanner = scanner or Scanner(softness=0.6, bowtie_radius_mm=0.45 * pixel_mm * max(truth.shape[1:]))
     generator = torch.Generator().manual_seed(seed)
@@ -113,15 +115,15 @@ def anatomy(truth: np.ndarray, pixel_mm: float, dose: float = 0.1, seed: int = 0
     middle = len(truth) // 2
     lesions = [(middle, Disc(row, column, LESION_MM / 2 / pixel_mm, LESION_HU[k % 3])) for k, (row, column) in enumerate(places[:15])]
     uniform = [_around(truth.shape[1:], place, 8 / pixel_mm) for place in places[:10]]
-    return CtScene(f"anatomy {100 * dose:.0f} %", noisy, truth, pixel_mm, truth.max(0) > BODY_HU, uniform, lesions=lesions)
+    return CtScene(f"anatomy {100 * dose:.0f} %", noisy, truth, pixel_mm, truth.max(0) > BODY_HU, uniform, slice_mm, lesions=lesions)
 
 
 def real_volume(hu: np.ndarray, pixel_mm: float, uniform: list[tuple[float, float]], radius_px: float,
-                pairs_at: tuple[float, float] | None = None, rod: Disc | None = None) -> CtScene:
+                pairs_at: tuple[float, float] | None = None, rod: Disc | None = None, slice_mm: float = 1.0) -> CtScene:
     """Real slices [Z, H, W] of a phantom without a truth; uniform: centres of even regions of that radius."""
     regions = [_around(hu.shape[1:], place, radius_px) for place in uniform]
     pairs = {} if pairs_at is None else line_pairs(hu.shape[1:], pixel_mm, pairs_at)
-    return CtScene("real", np.asarray(hu, np.float32), None, pixel_mm, hu.mean(0) > BODY_HU, regions, rod=rod, pairs=pairs)
+    return CtScene("real", np.asarray(hu, np.float32), None, pixel_mm, hu.mean(0) > BODY_HU, regions, slice_mm, rod=rod, pairs=pairs)
 
 
 def line_pairs(shape: tuple[int, int], pixel_mm: float, at: tuple[float, float]) -> dict[float, np.ndarray]:

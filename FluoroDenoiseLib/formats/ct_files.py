@@ -20,6 +20,7 @@ AXIAL = 0.9
 DAMAGE_HU = 100_000.0
 AIR = (-1100.0, -900.0)
 AIR_SHARE = 0.02
+UNSTATED_SLICE_MM = 5.0  # of .npy files: as far apart as slices are read at, so that none is mixed with its neighbours
 
 
 def read_ct_volume_file(path: Path, kind: str) -> CtVolume:
@@ -31,7 +32,7 @@ def read_ct_volume_file(path: Path, kind: str) -> CtVolume:
     if kind != "npy" and is_over_time(run):
         raise UnsupportedError(f"{path.name} holds frames over time, and the preset ct is for CT volumes; use --preset quality.")
     values = _values(run)
-    spacing, origin, direction = _geometry(path, run) if kind != "npy" else ((1.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY)
+    spacing, origin, direction = _geometry(path, run) if kind != "npy" else ((UNSTATED_SLICE_MM, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY)
     volume = CtVolume(run.frames, (values,) * len(run), spacing, run.bits_stored, run.source, origin, direction)
     said = _said_of_values(volume)
     if abs(direction[2][2]) < AXIAL:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from dicom_examples import xa_file
 from FluoroDenoiseLib import cli_ct, ct_jobs
 from FluoroDenoiseLib.cli import main
 from FluoroDenoiseLib.compute import choose
-from FluoroDenoiseLib.ct_denoise import denoise_slices
+from FluoroDenoiseLib.ct_denoise import denoise_slice, denoise_slices
 from FluoroDenoiseLib.ct_volume import CtVolume
 from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.formats.ct import read_ct
+from FluoroDenoiseLib.windows import window_indices
 from PIL import Image
 from test_ct_reading import hu_of, save, slice_at
 
@@ -27,8 +29,25 @@ class WindowMean:
     def __init__(self, radius=1):
         self.radius = radius
 
-    def __call__(self, windows_hu, pixel_mm):
+    def __call__(self, windows_hu):
         return windows_hu.mean(1)
+
+    def reach(self, slice_mm):
+        return 0
+
+    def finish(self, noisy_hu, estimates_hu, pixel_mm, slice_mm):
+        return estimates_hu[0]
+
+
+class MeanOfMeans(WindowMean):
+    """The mean of the estimates of slices up to 2 mm away."""
+
+    def reach(self, slice_mm):
+        return int(2 / slice_mm)
+
+    def finish(self, noisy_hu, estimates_hu, pixel_mm, slice_mm):
+        assert len(noisy_hu) == len(estimates_hu) == 2 * self.reach(slice_mm) + 1
+        return estimates_hu.mean(0)
 
 
 @pytest.fixture
@@ -50,6 +69,39 @@ def test_every_slice_is_restored_from_its_neighbours_mirrored_at_the_ends(radius
         assert np.allclose(result[index], hu[index - radius : index + radius + 1].mean(0), atol=1e-3)
     if count > 1 and radius == 1:
         assert np.allclose(result[0], (hu[1] + hu[0] + hu[1]) / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("slice_mm", "reach"), [(1.0, 2), (2.0, 1), (2.5, 0)])
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_every_result_is_finished_from_its_neighbours_estimates_each_made_once(slice_mm, reach, count):
+    hu, estimated = ct_hu(count).astype(np.float32), []
+
+    class Counting(MeanOfMeans):
+        def __call__(self, windows_hu):
+            estimated.append(1)
+            return windows_hu.mean(1)
+
+    volume = CtVolume.from_array(hu, (slice_mm, 1.0, 1.0))
+    results = list(denoise_slices(volume, Counting(), CPU))
+    assert len(estimated) == count
+    estimates = clean(volume)
+    for index in range(count):
+        expected = estimates[window_indices(index, reach, count)].mean(0)
+        assert np.allclose(results[index].clean_hu, expected, atol=1e-3)
+        assert np.allclose(denoise_slice(volume, index, MeanOfMeans(), CPU).clean_hu, expected, atol=1e-3)
+
+
+def test_slices_without_a_picture_neither_change_nor_spoil_their_neighbours(tmp_path):
+    hu = ct_hu()
+    hu[2] = PADDING
+
+    class Careful(MeanOfMeans):
+        def __call__(self, windows_hu):
+            return windows_hu.mean(1) / float(windows_hu[0, 1].mean() > PADDING)
+
+    volume = read_ct(ct_series(tmp_path / "ct", hu))
+    results = list(denoise_slices(replace(volume, spacing_mm=(1.0, 1.0, 1.0)), Careful(), CPU))
+    assert np.array_equal(results[2].result, hu[2]) and all(np.isfinite(one.clean_hu).all() for one in results)
 
 
 def test_slices_beyond_a_gap_are_no_neighbours(tmp_path):
@@ -91,7 +143,7 @@ def test_every_slice_is_read_once_and_only_a_window_is_held():
 
 def test_numbers_that_are_not_finite_are_refused():
     class Broken(WindowMean):
-        def __call__(self, windows_hu, pixel_mm):
+        def __call__(self, windows_hu):
             return windows_hu.mean(1) / 0
 
     with pytest.raises(ModelError, match="slice 0 in float32"):

@@ -6,7 +6,7 @@ import torch
 
 from FluoroDenoiseLib.compute import choose
 from FluoroDenoiseLib.ct_denoise import denoise_slices
-from FluoroDenoiseLib.ct_kept import SHARE, put_back
+from FluoroDenoiseLib.ct_kept import MOST_NEIGHBOURS, SHARE, neighbours, put_back
 from FluoroDenoiseLib.ct_noise import local_deviation
 from FluoroDenoiseLib.ct_restorer import load_ct_restorer
 from FluoroDenoiseLib.ct_simulation import Scanner, ct_noise
@@ -30,16 +30,22 @@ def lesion(contrast, pixel_mm=1.0, diameter_mm=5.0):
     return torch.from_numpy(disc_image((SIDE, SIDE), Disc(*PLACE, diameter_mm / 2 / pixel_mm, contrast)).astype(np.float32))
 
 
+def alone(noisy, restored, pixel_mm=1.0):
+    """What is put back into slices [B, H, W] that are no neighbours."""
+    return torch.stack([put_back(one[None], other[None], pixel_mm, 1.0) for one, other in zip(noisy, restored)])
+
+
 def share_of(contrast, ground, pixel_mm=1.0):
     """Of a lesion under this noise, after a network that erases lesion and noise alike."""
     thing = lesion(contrast, pixel_mm)
-    with_it, without = (put_back(WATER + ground + more, WATER, pixel_mm)[0].numpy() for more in (thing, 0 * thing))
+    with_it, without = (alone(WATER + ground + more, WATER, pixel_mm)[0].numpy() for more in (thing, 0 * thing))
     return contrast_kept(with_it[AREA], without[AREA], thing.numpy()[AREA])
 
 
 def test_a_slice_that_was_not_changed_comes_back_as_it_is(noise):
     slices = WATER + noise
-    assert torch.equal(put_back(slices, slices.clone(), 1.0), slices)
+    assert torch.equal(alone(slices, slices.clone()), slices)
+    assert torch.equal(put_back(slices[:3], slices[:3].clone(), 1.0, 1.0), slices[1])
 
 
 @pytest.mark.parametrize("pixel_mm", [0.5, 1.0])
@@ -57,17 +63,17 @@ def test_what_is_fainter_than_the_noise_comes_back_in_proportion(noise):
 
 
 def test_of_pure_noise_little_comes_back(noise):
-    restored = put_back(WATER + noise, WATER.expand(4, -1, -1), 1.0) - WATER
+    restored = alone(WATER + noise, WATER.expand(4, -1, -1)) - WATER
     assert float(restored.std() / noise.std()) < 0.25
 
 
 def test_the_local_mean_is_that_of_the_noisy_slice(noise):
     thing = lesion(300.0)
     given = WATER + noise + thing
-    back = put_back(given, WATER.expand(4, -1, -1), 1.0)
+    back = alone(given, WATER.expand(4, -1, -1))
     middle = np.s_[:, 32:96, 32:96]
     assert float((back - given)[middle].mean(0).mean().abs()) < 0.5
-    assert put_back(given + 40, WATER + 40 + 0 * given, 1.0).allclose(back + 40, atol=1e-2)
+    assert alone(given + 40, WATER + 40 + 0 * given).allclose(back + 40, atol=1e-2)
 
 
 def test_the_deviation_of_noise_is_found_beside_something_strong(noise):
@@ -76,13 +82,39 @@ def test_the_deviation_of_noise_is_found_beside_something_strong(noise):
 
 
 @pytest.mark.parametrize("pixel_mm", [0.01, 8.0])
-def test_any_spacing_gives_numbers(noise, pixel_mm):
-    assert put_back(WATER + noise[:1], WATER, pixel_mm).isfinite().all()
+@pytest.mark.parametrize("slice_mm", [0.01, 8.0])
+def test_any_spacing_gives_numbers(noise, pixel_mm, slice_mm):
+    assert put_back(WATER + noise[:3], WATER.expand(3, -1, -1), pixel_mm, slice_mm).isfinite().all()
+
+
+@pytest.mark.parametrize(("slice_mm", "count"), [(0.1, MOST_NEIGHBOURS), (1.0, 3), (1.5, 2), (3.0, 1), (5.0, 0)])
+def test_slices_share_in_what_comes_back_as_far_as_a_small_thing_reaches(slice_mm, count):
+    assert neighbours(slice_mm) == count
+
+
+def test_neighbours_bring_twice_as_much_of_a_thing_back_with_no_more_noise():
+    """Of a thing through slices 1 mm apart, each with its own noise, after a network that erases all of it."""
+    scanner, thing = Scanner(quanta=3e5, softness=0.6, bowtie_radius_mm=60), lesion(1.0)
+    shares, left = {"stack": [], "single": []}, {"stack": [], "single": []}
+    for seed in range(3):
+        own = ct_noise(WATER[0], 1.0, 0.1, scanner, torch.Generator().manual_seed(seed), 7)
+        for name, part in (("stack", np.s_[:]), ("single", np.s_[3:4])):
+            ground, erased = WATER + own[part], WATER.expand(7, -1, -1)[part]
+            with_it, without = (put_back(ground + more, erased, 1.0, 1.0) for more in (thing, 0 * thing))
+            shares[name].append(contrast_kept(with_it.numpy()[AREA], without.numpy()[AREA], thing.numpy()[AREA]))
+            left[name].append(float(without.std()))
+    assert np.mean(shares["stack"]) > 1.5 * np.mean(shares["single"])
+    assert np.mean(left["stack"]) < 1.1 * np.mean(left["single"])
+
+
+def test_slices_too_far_apart_are_not_mixed(noise):
+    stack = put_back(WATER + noise[:3], WATER.expand(3, -1, -1), 1.0, 12.0)
+    assert stack.allclose(put_back(WATER + noise[1:2], WATER, 1.0, 12.0), atol=1e-3)
 
 
 def test_a_small_slice_has_no_window_of_its_own():
     given = torch.randn(1, 20, 24, generator=torch.Generator().manual_seed(0))
-    assert put_back(given, torch.zeros_like(given), 1.0).shape == given.shape
+    assert alone(given, torch.zeros_like(given)).shape == given.shape
 
 
 @pytest.fixture
@@ -94,15 +126,19 @@ def restorers(tmp_path):
     return load_ct_restorer(tmp_path, compute), load_ct_restorer(tmp_path, compute, network_alone=True), compute
 
 
-def test_a_volume_is_restored_slice_by_slice_as_a_whole_and_with_what_is_put_back(noise, restorers):
-    kept, alone, compute = restorers
+@pytest.mark.parametrize(("slice_mm", "near"), [(5.0, [[0], [1], [2], [3]]), (3.0, [[1, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 2]])])
+def test_a_volume_is_restored_slice_by_slice_as_a_whole_and_with_what_is_put_back(noise, restorers, slice_mm, near):
+    kept, network, compute = restorers
     hu = (WATER + noise + lesion(60.0)).numpy()
-    volume = CtVolume.from_array(hu, (3.0, 0.5, 0.5))
+    volume = CtVolume.from_array(hu, (slice_mm, 0.5, 0.5))
     streamed = torch.from_numpy(np.stack([one.clean_hu for one in denoise_slices(volume, kept, compute)]))
-    windows = torch.from_numpy(hu[[[1, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 2]]])
-    assert streamed.allclose(kept(windows, 0.5), atol=1e-3)
-    assert streamed.allclose(put_back(windows[:, 1], alone(windows, 0.5), 0.5), atol=1e-3)
-    assert not streamed.allclose(alone(windows, 0.5), atol=1)
+    noisy = torch.from_numpy(hu)
+    estimates = network(torch.from_numpy(hu[np.array([[1, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 2]])]))
+    expected = torch.stack([put_back(noisy[which], estimates[which], 0.5, slice_mm) for which in near])
+    assert streamed.allclose(expected, atol=1e-3)
+    assert not streamed.allclose(estimates, atol=1)
+    without = np.stack([one.clean_hu for one in denoise_slices(volume, network, compute)])
+    assert torch.from_numpy(without).allclose(estimates, atol=1e-3)
 
 
 def test_strength_0_gives_the_volume_back_bit_for_bit(noise, restorers):

@@ -65,7 +65,7 @@ def test_generators_and_discriminators_both_learn_and_only_the_first_generator_i
     restorer = load_ct_restorer(tmp_path, CPU)
     assert restorer.radius == 0 and restorer.name == "cycle"
     hu = torch.from_numpy(LOW[0])[None, None]
-    assert restorer(hu, 1.0).shape == (1, 64, 64) and abs(float((restorer(hu, 1.0) - hu[:, 0]).mean())) < 1
+    assert restorer(hu).shape == (1, 64, 64) and abs(float((restorer(hu) - hu[:, 0]).mean())) < 1
 
 
 def test_a_return_generator_that_hides_the_noise_does_not_close_the_cycle(tmp_path):
@@ -94,7 +94,7 @@ def test_the_slices_are_learned_from_in_every_way(tmp_path, monkeypatch, learn):
     assert last.step == 3 and (last.risk is None) == (learn == "truth")
     restorer = load_ct_restorer(tmp_path, CPU)
     windows = torch.from_numpy(LOW.hu[None, :3, :50, :42].copy())
-    assert restorer(windows, 1.0).shape == (1, 50, 42)
+    assert restorer(windows).shape == (1, 50, 42)
 
 
 def test_a_volume_too_short_for_its_own_noise_is_refused(tmp_path):
@@ -108,7 +108,7 @@ def test_steins_estimate_trains_a_network_on_one_noisy_volume(tmp_path):
     recipe = dataclasses.replace(SLICES, learn="sure", steps=60, batch=4, patch=64, learning_rate=2e-3, warmup_steps=5, ema_decay=0.9,
                                  checkpoint_every=60)
     list(train_ct_slices(recipe, [noisy], tmp_path, CPU))
-    restored = load_ct_restorer(tmp_path, CPU)(torch.from_numpy(noisy.hu[None, 4:7]), 1.0)[0].numpy()
+    restored = load_ct_restorer(tmp_path, CPU)(torch.from_numpy(noisy.hu[None, 4:7]))[0].numpy()
     centre = np.s_[36:60, 36:60]
     assert restored[centre].std() < 0.75 * noisy[5][centre].std()  # 60 steps take a third
     assert abs(restored[centre].mean() - noisy[5][centre].mean()) < 3

@@ -12,7 +12,7 @@ from FluoroDenoiseLib.formats.ct import read_ct
 from FluoroDenoiseLib.model_folder import build_network, save_model
 from FluoroDenoiseLib.recipe import CtSlicesRecipe, PretrainRecipe
 from FluoroDenoiseLib.worker import Worker
-from test_ct_reading import hu_of
+from test_ct_reading import hu_of, save
 
 RECIPES = {"ct": CtSlicesRecipe(name="tiny-ct", widths=(8, 8), blocks=1), "xray": PretrainRecipe(name="tiny", radius=1, widths=(8, 8), blocks=1)}
 
@@ -59,6 +59,36 @@ def test_a_slice_is_previewed_as_it_will_be(tmp_path, models):
     answers(do="denoise", output=str(tmp_path / "all.npy"), **common)
     *_, done = answers(do="preview", output=str(tmp_path / "one.npy"), index=3, **common)
     assert done["reach"] == 1 and np.array_equal(np.load(tmp_path / "one.npy"), np.load(tmp_path / "all.npy")[3:4])
+
+
+def test_thin_slices_are_denoised_with_their_neighbours_and_thick_ones_without(tmp_path, models):
+    hu = ct_hu().astype(np.float32) + np.random.default_rng(0).normal(0, 30, ct_hu().shape).astype(np.float32)
+    np.save(tmp_path / "in.npy", hu)
+    common = {"frames": str(tmp_path / "in.npy"), "model": str(models / "ct"), "kind": "volume"}
+    made = {}
+    for name, told in (("thin", {"spacing_mm": [1, 0.8, 0.8]}), ("thick", {"spacing_mm": [5, 1, 1]}), ("unstated", {})):
+        started, *_, done = answers(do="denoise", output=str(tmp_path / f"{name}.npy"), **common, **told)
+        assert done["event"] == "done" and started["spacing_mm"] == told.get("spacing_mm", [5, 1, 1])
+        made[name] = np.load(tmp_path / f"{name}.npy")
+        *_, one = answers(do="preview", output=str(tmp_path / f"{name}1.npy"), index=2, **common, **told)
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}1.npy")[0], made[name][2], atol=1e-3)
+        assert one["reach"] == RECIPES["ct"].radius + (3 if name == "thin" else 0)
+    assert np.array_equal(made["thick"], made["unstated"])
+    assert np.abs(made["thin"] - made["thick"]).max() > 1
+
+
+@pytest.mark.parametrize(("told", "words"), [
+    ({"spacing_mm": [0, 1, 1]}, "three distances"), ({"spacing_mm": 2}, "three distances"), ({"spacing_mm": [1, 1]}, "three distances"),
+    ({"spacing_mm": [1, 1, 1], "model": "xray"}, "leave it out"), ({"spacing_mm": [1, 1, 1], "frames": "in.nrrd"}, "its own spacing"),
+])  # fmt: skip
+def test_a_spacing_that_makes_no_sense_is_refused_in_one_sentence(tmp_path, models, told, words):
+    np.save(tmp_path / "in.npy", ct_hu())
+    save(tmp_path / "in.nrrd", ct_hu())
+    source = tmp_path / told.get("frames", "in.npy")
+    *_, last = answers(do="denoise", frames=str(source), output=str(tmp_path / f"out{source.suffix}"),
+                       spacing_mm=told["spacing_mm"], model=str(models / told.get("model", "ct")))
+    assert last["event"] == "error" and last["exit_code"] == 2 and words in last["message"]
+    assert not (tmp_path / f"out{source.suffix}").exists()
 
 
 def test_a_folder_of_volumes_is_denoised(tmp_path, models):

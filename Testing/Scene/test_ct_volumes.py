@@ -67,7 +67,7 @@ def test_the_worker_is_told_what_the_pixels_are(ct, scene, client, monkeypatch):
     asked = []
 
     def ask(self, do, **fields):
-        asked.append((do, fields["kind"]))
+        asked.append((do, fields["kind"], fields.get("spacing_mm")))
         raise JobCancelled
         yield
 
@@ -75,7 +75,8 @@ def test_the_worker_is_told_what_the_pixels_are(ct, scene, client, monkeypatch):
     for job in (DenoiseJob(client, ct, preset="ct"), PreviewJob(client, ct, 2, preset="ct"), DenoiseJob(client, make_run(scene))):
         with pytest.raises(JobCancelled):
             job.wait(timeout_s=PATIENCE_S)
-    assert asked == [("denoise", "volume"), ("preview", "volume"), ("denoise", "run")]
+    assert [one[:2] for one in asked] == [("denoise", "volume"), ("preview", "volume"), ("denoise", "run")]
+    assert asked[0][2] == asked[1][2] == list(reversed(ct.GetSpacing())) and asked[2][2] is None
 
 
 @pytest.mark.parametrize("job", [DenoiseJob, lambda *given, **settings: PreviewJob(*given, 2, **settings)])
