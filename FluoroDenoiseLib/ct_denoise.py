@@ -27,13 +27,13 @@ class SliceRestorer(Protocol):
         ...
 
     def reach(self, slice_mm: float) -> int:
-        """How many neighbouring estimates on each side `finish` needs, of slices that are slice_mm apart."""
+        """How many neighbouring estimates on each side `finish` makes use of, of slices that are slice_mm apart."""
         ...
 
-    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, pixel_mm: float, slice_mm: float) -> Tensor:
-        """[2 * reach + 1, H, W] noisy slices and their estimates -> [H, W], the result for the one in the middle.
+    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, centre: int, pixel_mm: float, slice_mm: float) -> Tensor:
+        """Noisy slices [N, H, W] and their estimates -> [H, W], the result for number `centre` of them.
 
-        pixel_mm: the spacing of the pixels within the slices.
+        N: 2 * reach + 1, or fewer at an end. pixel_mm: the spacing of the pixels within the slices.
         """
         ...
 
@@ -59,7 +59,7 @@ def denoise_slices(
 ) -> Iterator[Restored]:
     """The slices of a volume in their order, each read and estimated once. Memory: 2 * (radius + reach) + 1 slices.
 
-    At the ends of the volume, and at gaps, the window is mirrored. strength: 0 gives the stored values back as they are, 1
+    At the ends of the volume, and at gaps, the network's window is mirrored. strength: 0 gives the stored values back as they are, 1
     the full effect, between them a mixture. check() is called before every slice and may raise.
     """
     if not 0 <= strength <= 1:
@@ -98,10 +98,11 @@ class _Stack:
         noisy_hu = centre.hu.cpu().numpy()
         if strength == 0 or centre.outside.all():
             return Restored(centre.stored, noisy_hu, noisy_hu, centre.stored)
-        near = self._around(index, self._reach)
+        first, last = self._stack.start, self._stack.stop
+        near = range(max(first, index - self._reach), min(last, index + self._reach + 1))
         estimates = torch.stack([self._estimate(number) for number in near])
         noisy = torch.stack([self._slice(number).hu for number in near])
-        finished = self._restorer.finish(noisy, estimates, self._volume.pixel_mm, self._slice_mm)
+        finished = self._restorer.finish(noisy, estimates, near.index(index), self._volume.pixel_mm, self._slice_mm)
         clean_hu = (centre.hu + strength * (finished - centre.hu)).cpu().numpy()
         clean_hu[centre.outside] = noisy_hu[centre.outside]
         return Restored(centre.stored, noisy_hu, clean_hu, np.where(centre.outside, centre.stored, values.to_stored(clean_hu)))
@@ -111,8 +112,8 @@ class _Stack:
         self._estimates = {index: one for index, one in self._estimates.items() if index >= first}
         self._slices = {index: one for index, one in self._slices.items() if index >= first - self._restorer.radius}
 
-    def _around(self, centre: int, radius: int) -> list[int]:
-        return [self._stack[index] for index in window_indices(centre - self._stack.start, radius, len(self._stack))]
+    def _window(self, centre: int) -> list[int]:
+        return [self._stack[index] for index in window_indices(centre - self._stack.start, self._restorer.radius, len(self._stack))]
 
     def _slice(self, index: int) -> _Slice:
         if index not in self._slices:
@@ -131,7 +132,7 @@ class _Stack:
         centre = self._slice(index)
         if centre.outside.all():
             return centre.hu
-        window = torch.stack([self._slice(number).hu for number in self._around(index, self._restorer.radius)])
+        window = torch.stack([self._slice(number).hu for number in self._window(index)])
         with self._compute.autocast():
             estimate = self._restorer(window[None]).float()[0]
         if not torch.isfinite(estimate).all():

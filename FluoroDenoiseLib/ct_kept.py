@@ -37,18 +37,17 @@ def neighbours(slice_mm: float) -> int:
     return min(int(2 * TEMPLATE * THING_MM / slice_mm), MOST_NEIGHBOURS)
 
 
-def put_back(noisy: Tensor, restored: Tensor, pixel_mm: float, slice_mm: float) -> Tensor:
-    """The restored slice [H, W] with what must not be lost of the noisy one.
+def put_back(noisy: Tensor, restored: Tensor, centre: int, pixel_mm: float, slice_mm: float) -> Tensor:
+    """The restored slice number `centre` [H, W] with what must not be lost of the noisy one.
 
-    noisy, restored: [N, H, W] in HU, the slice in the middle of its neighbours, N odd. pixel_mm: spacing within the slices,
-    slice_mm: from one to the next. What was not changed, in any of them, comes back as it is.
+    noisy, restored: [N, H, W] in HU, the slice among its neighbours. pixel_mm: spacing within the slices, slice_mm: from one
+    to the next. What was not changed, in any of them, comes back as it is.
     """
-    middle = len(noisy) // 2
-    weights = torch.exp(-0.5 * ((torch.arange(len(noisy)) - middle) * slice_mm / (TEMPLATE * THING_MM)) ** 2)
+    weights = torch.exp(-0.5 * ((torch.arange(len(noisy)) - centre) * slice_mm / (TEMPLATE * THING_MM)) ** 2)
     weights /= weights.sum()
     share = min(SHARE / float(weights.square().sum().sqrt()), 1.0)
     removed = torch.einsum("n,nhw->hw", weights.to(noisy), noisy - restored)[None]
-    noisy, restored = noisy[middle : middle + 1], restored[middle : middle + 1]
+    noisy, restored = noisy[centre : centre + 1], restored[centre : centre + 1]
     template_px = min(max(TEMPLATE * THING_MM / pixel_mm, SMALLEST_PX), LARGEST_PX)
     weight = share + (1 - share) * _standing_out(removed, noisy, template_px)
     return keep_level(noisy, restored + weight * _blurred(removed, RETURNED * template_px))[0]

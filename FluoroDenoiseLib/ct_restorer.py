@@ -39,15 +39,15 @@ class CtRestorer:
             return self._restore(windows_hu.to(self._compute.torch_device, torch.float32))
 
     def reach(self, slice_mm: float) -> int:
-        """How many neighbours `finish` needs on each side, of slices that are slice_mm apart."""
+        """How many neighbours on each side `finish` makes use of, of slices that are slice_mm apart."""
         return 0 if self._network_alone else neighbours(slice_mm)
 
-    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, pixel_mm: float, slice_mm: float) -> Tensor:
-        """The slice in the middle [H, W] as it is given out, from [2*reach+1, H, W] noisy slices and the network's estimates."""
+    def finish(self, noisy_hu: Tensor, estimates_hu: Tensor, centre: int, pixel_mm: float, slice_mm: float) -> Tensor:
+        """Slice number `centre` [H, W] as it is given out, from noisy slices [N, H, W] and the network's estimates of them."""
         if self._network_alone:
-            return estimates_hu[len(estimates_hu) // 2]
+            return estimates_hu[centre]
         with torch.inference_mode():
-            return put_back(noisy_hu.to(estimates_hu), estimates_hu, pixel_mm, slice_mm)
+            return put_back(noisy_hu.to(estimates_hu), estimates_hu, centre, pixel_mm, slice_mm)
 
     def _in_noise(self, windows: Tensor) -> Tensor:
         """Of a network that sees units of the noise of the centre."""

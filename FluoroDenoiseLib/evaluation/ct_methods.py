@@ -65,8 +65,10 @@ def of_model(restorer: CtRestorer, scene: CtScene, strength: float = 1.0) -> Res
         noisy, count = torch.from_numpy(np.ascontiguousarray(slices, np.float32)), len(slices)
         around = [[index] * (2 * restorer.radius + 1) if scene.alone else window_indices(index, restorer.radius, count) for index in range(count)]
         estimates = torch.cat([restorer(noisy[None, window]).float() for window in around]).cpu()
-        made = [restorer.finish(noisy[near], estimates[near], scene.pixel_mm, scene.slice_mm).numpy()
-                for near in (window_indices(index, reach, count) for index in range(count))]
+        made = []
+        for index in range(count):
+            near = np.s_[max(0, index - reach) : index + reach + 1]
+            made.append(restorer.finish(noisy[near], estimates[near], index - near.start, scene.pixel_mm, scene.slice_mm).numpy())
         return slices + strength * (np.stack(made) - slices)
 
     return restore

@@ -16,7 +16,6 @@ from FluoroDenoiseLib.ct_denoise import denoise_slice, denoise_slices
 from FluoroDenoiseLib.ct_volume import CtVolume
 from FluoroDenoiseLib.errors import ModelError
 from FluoroDenoiseLib.formats.ct import read_ct
-from FluoroDenoiseLib.windows import window_indices
 from PIL import Image
 from test_ct_reading import hu_of, save, slice_at
 
@@ -35,8 +34,8 @@ class WindowMean:
     def reach(self, slice_mm):
         return 0
 
-    def finish(self, noisy_hu, estimates_hu, pixel_mm, slice_mm):
-        return estimates_hu[0]
+    def finish(self, noisy_hu, estimates_hu, centre, pixel_mm, slice_mm):
+        return estimates_hu[centre]
 
 
 class MeanOfMeans(WindowMean):
@@ -45,9 +44,9 @@ class MeanOfMeans(WindowMean):
     def reach(self, slice_mm):
         return int(2 / slice_mm)
 
-    def finish(self, noisy_hu, estimates_hu, pixel_mm, slice_mm):
-        assert len(noisy_hu) == len(estimates_hu) == 2 * self.reach(slice_mm) + 1
-        return estimates_hu.mean(0)
+    def finish(self, noisy_hu, estimates_hu, centre, pixel_mm, slice_mm):
+        assert len(noisy_hu) == len(estimates_hu) and 0 <= centre < len(noisy_hu)
+        return estimates_hu.mean(0) + 100 * centre
 
 
 @pytest.fixture
@@ -86,7 +85,8 @@ def test_every_result_is_finished_from_its_neighbours_estimates_each_made_once(s
     assert len(estimated) == count
     estimates = clean(volume)
     for index in range(count):
-        expected = estimates[window_indices(index, reach, count)].mean(0)
+        first = max(0, index - reach)
+        expected = estimates[first : index + reach + 1].mean(0) + 100 * (index - first)
         assert np.allclose(results[index].clean_hu, expected, atol=1e-3)
         assert np.allclose(denoise_slice(volume, index, MeanOfMeans(), CPU).clean_hu, expected, atol=1e-3)
 

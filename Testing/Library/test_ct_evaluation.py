@@ -103,7 +103,7 @@ def test_a_strength_mixes_what_a_model_makes_with_the_slices():
         def __call__(self, windows):
             return torch.zeros_like(windows[:, 1])
 
-        def finish(self, noisy, estimates, pixel_mm, slice_mm):
+        def finish(self, noisy, estimates, centre, pixel_mm, slice_mm):
             assert len(noisy) == len(estimates) == 1  # repeats are no neighbours
             return estimates[0]
 
