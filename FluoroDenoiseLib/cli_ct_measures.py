@@ -80,7 +80,8 @@ def evaluate_ct(options: argparse.Namespace) -> int:
     remarks.append(f"Computed on {compute.device} in {compute.precision}: {compute.reason}")
     rows = [one.row for one in judged]
     if options.places > 1:
-        rows += ct_report.pooled([row for row in rows if row.scene.startswith("anatomy")], f"anatomy, all {options.places} places")
+        of_places = [row for row in rows if ", place " in row.scene]
+        rows += ct_report.pooled(of_places, f"{of_places[0].scene.split(', place ')[0]}, all {options.places} places")
     say("")
     say(ct_report.table(rows))
     for remark in remarks:

@@ -42,4 +42,4 @@ for one in evaluate_ct([scene], [load_ct_restorer(name, compute) for name in opt
     judged.append(one)
     print(one.row.method, flush=True)
 print(table([one.row for one in judged]))
-write_ct_report(judged, options.out, [])
+write_ct_report([one.row for one in judged], judged, options.out, [])

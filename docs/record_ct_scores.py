@@ -2,8 +2,8 @@
 
 python docs/record_ct_scores.py TRAINED NAME ROWS.json [ROWS.json ...] [--data SENTENCE]
 
-ROWS.json are those that `fluorodenoise evaluate-ct --models ... --out DIR` or docs/measure_ct_phantom.py wrote. The weights, the card
-and MODEL.md go to FluoroDenoiseLib/models/NAME.
+ROWS.json are those that `fluorodenoise evaluate-ct --models ... --out DIR` or docs/measure_ct_phantom.py wrote; of several places
+only what they are together. The weights, the card and MODEL.md go to FluoroDenoiseLib/models/NAME.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ parser.add_argument("rows", type=Path, nargs="+")
 parser.add_argument("--data", help="what it was trained on, in a sentence for the card")
 options = parser.parse_args()
 card = json.loads((options.trained / "model.json").read_text(encoding="utf-8"))
-rows = [row for path in options.rows for row in json.loads(path.read_text(encoding="utf-8"))]
+rows = [row for path in options.rows for row in json.loads(path.read_text(encoding="utf-8")) if ", place " not in row["scene"]]
 noisy = {row["scene"]: row for row in rows if row["method"] == "noisy"}
 scores = {}
 for row in rows:

@@ -89,7 +89,7 @@ def test_places_of_a_volume_are_judged_alone_and_together(tmp_path, capsys):
     command = ["evaluate-ct", "--models", "ct", "--without-phantom", "--without-rivals", "--device", "cpu"]
     assert cli.main([*command, "--ct", volume, "--places", "2", "--out", str(tmp_path / "out")]) == 0
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
-    scenes = ["anatomy 10 %, place 1", "anatomy 10 %, place 2", "anatomy, all 2 places"]
+    scenes = ["anatomy 10 %, place 1", "anatomy 10 %, place 2", "anatomy 10 %, all 2 places"]
     assert [(row["scene"], row["method"]) for row in rows] == [(scene, method) for scene in scenes for method in ("noisy", "ct")]
     noisy = [row for row in rows if row["method"] == "noisy"]
     assert noisy[2]["shown"] == noisy[0]["shown"] + noisy[1]["shown"] and noisy[0]["rmse"] != noisy[1]["rmse"]
