@@ -20,7 +20,7 @@ AXIAL = 0.9
 DAMAGE_HU = 100_000.0
 AIR = (-1100.0, -900.0)
 AIR_SHARE = 0.02
-UNSTATED_SLICE_MM = 5.0  # of .npy files: as far apart as slices are read at, so that none is mixed with its neighbours
+UNSTATED_MM = (5.0, 1.0, 1.0)  # slice, row, column, where a file says nothing or 0: slices too far apart to be mixed
 
 
 def read_ct_volume_file(path: Path, kind: str) -> CtVolume:
@@ -32,7 +32,8 @@ def read_ct_volume_file(path: Path, kind: str) -> CtVolume:
     if kind != "npy" and is_over_time(run):
         raise UnsupportedError(f"{path.name} holds frames over time, and the preset ct is for CT volumes; use --preset quality.")
     values = _values(run)
-    spacing, origin, direction = _geometry(path, run) if kind != "npy" else ((UNSTATED_SLICE_MM, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY)
+    spacing, origin, direction = _geometry(path, run) if kind != "npy" else ((0.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY)
+    spacing = tuple(length if length > 0 else unstated for length, unstated in zip(spacing, UNSTATED_MM))
     volume = CtVolume(run.frames, (values,) * len(run), spacing, run.bits_stored, run.source, origin, direction)
     said = _said_of_values(volume)
     if abs(direction[2][2]) < AXIAL:
@@ -75,7 +76,7 @@ def _geometry(path: Path, run: FluoroRun) -> tuple[tuple, tuple, tuple]:
     """Spacing (slice, row, column) and origin, mm, and the directions of the axes, LPS. Reads the header only.
 
     What SimpleITK cannot make sense of (axes that are not at right angles) is in the result as it was, since headers are
-    copied; here the spacing of rows and columns is all that is known then.
+    copied; here the spacing of rows and columns is all that is known then. 0 is a spacing that nothing is known of.
     """
     import SimpleITK
 
@@ -84,10 +85,10 @@ def _geometry(path: Path, run: FluoroRun) -> tuple[tuple, tuple, tuple]:
     try:
         reader.ReadImageInformation()
     except RuntimeError:
-        return (1.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY
+        return (0.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY
     size = reader.GetDimension()
     if size < 3:
-        return (1.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY
+        return (0.0, *run.pixel_spacing_mm), (0.0,) * 3, IDENTITY
     axes = np.reshape(reader.GetDirection(), (size, size))[:3, :3].T
     spacing = tuple(float(length) for length in reversed(reader.GetSpacing()[:3]))
     return spacing, tuple(reader.GetOrigin()[:3]), tuple(tuple(float(part) for part in axis) for axis in axes)

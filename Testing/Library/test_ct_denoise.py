@@ -174,6 +174,15 @@ def test_the_command_denoises_files(tmp_path, preset):
         assert np.abs(hu_of(read_ct(tmp_path / out)) - clean(read_ct(tmp_path / name))).max() <= 1
 
 
+def test_a_header_whose_slices_are_0_mm_apart_says_nothing_and_none_is_mixed_with_its_neighbours(tmp_path, capsys):
+    save(tmp_path / "v.nrrd", ct_hu())
+    stated = (tmp_path / "v.nrrd").read_bytes()
+    (tmp_path / "w.nrrd").write_bytes(stated.replace(b"(0,0,2.5)", b"(0,0,0)").replace(b"(0.5,0,0)", b"(0,0,0)"))
+    assert read_ct(tmp_path / "w.nrrd").spacing_mm == (5.0, 0.75, 1.0)
+    assert main(["denoise", str(tmp_path / "w.nrrd"), str(tmp_path / "out.nrrd"), "--preset", "ct", "--device", "cpu"]) == 0
+    assert "5 mm apart" in capsys.readouterr().out and b"(0,0,0)" in (tmp_path / "out.nrrd").read_bytes()
+
+
 def test_the_command_denoises_a_folder_of_volumes_and_a_bad_one_stops_no_other(tmp_path, preset, capsys):
     source, target = tmp_path / "in", tmp_path / "out"
     ct_series(source / "a")
