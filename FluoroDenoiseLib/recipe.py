@@ -58,9 +58,9 @@ class PretrainRecipe(TrainingRecipe):
     tool_weight: how much more an error on a fully visible tool costs than one on anatomy; a plain mean over pixels
     rewards a network that fades wires it is unsure of. tool_share: part of the clips drawn on a tool. balanced: every clip
     counts by the logarithm of its error, as PSNR does; otherwise high doses count most, since they have most to get wrong.
-    contrast_weight: of the error in the contrast of tools, fading and ghosts, beside the distance itself. edge_weight: how
-    much more an error on a full edge costs. flank_share: part of the tool_weight that holds beside a tool, too; where only the
-    tool itself counts, a network that is unsure of its place draws it wider.
+    contrast_weight: of the error in the contrast of tools, beside the distance itself; ghost_share: the part of it that ghosts
+    have, fading has the rest. edge_weight: how much more an error on a full edge costs. flank_share: part of the tool_weight
+    that holds beside a tool, too; where only the tool itself counts, a network that is unsure of its place draws it wider.
     """
 
     name: str = "quality"
@@ -78,6 +78,7 @@ class PretrainRecipe(TrainingRecipe):
     tool_share: float = 0.5
     balanced: bool = False
     contrast_weight: float = 0.0
+    ghost_share: float = 0.5
     edge_weight: float = 0.0
     flank_share: float = 0.0
     checkpoint_every: int = 500

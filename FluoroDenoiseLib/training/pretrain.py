@@ -56,7 +56,7 @@ class PretrainObjective:
         distance = log_excess if self.recipe.balanced else charbonnier
         contrast = torch.zeros_like(estimate[0, 0, 0])
         if self.recipe.contrast_weight:
-            contrast = self.recipe.contrast_weight * log_contrast_error(estimate, truth, tool)
+            contrast = self.recipe.contrast_weight * log_contrast_error(estimate, truth, tool, self.recipe.ghost_share)
         return PretrainLosses(distance(estimate, truth, weight, EPSILON_SIGMA), contrast)
 
     def risk(self, network: nn.Module) -> None:
@@ -86,12 +86,13 @@ def edges(truth: Tensor) -> Tensor:
     return ((torch.hypot(along, down) / 2 - EDGE_FROM) / (EDGE_FULL - EDGE_FROM)).clamp(0, 1)
 
 
-def log_contrast_error(estimate: Tensor, truth: Tensor, tool: Tensor) -> Tensor:
-    """mean over clips of the logarithm of the contrast error of tools [B, H, W] that are there, and of those that are not."""
+def log_contrast_error(estimate: Tensor, truth: Tensor, tool: Tensor, ghost_share: float = 0.5) -> Tensor:
+    """Mean over clips of the logarithm of the contrast error of tools [B, H, W] that are there and, with this share, of those that are not."""
     there = ((tool - THERE) / (1 - THERE)).clamp_min(0)
     remembered = torch.where(tool > THERE, 0, tool / THERE)
     both = torch.stack([contrast_error(estimate, truth, place) for place in (there, remembered)])
-    return torch.log(both + CONTRAST_FLOOR).mean()
+    fading, ghosts = torch.log(both + CONTRAST_FLOOR).flatten(1).mean(1)
+    return (1 - ghost_share) * fading + ghost_share * ghosts
 
 
 def pretrain(

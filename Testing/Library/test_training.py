@@ -60,6 +60,8 @@ def test_fading_and_ghosts_cost_contrast_and_an_edge_is_where_the_truth_is_steep
     faded[0, :, 8:10], ghost[0, :, 30:32] = 0.2, -0.2
     costs = [log_contrast_error(estimate, truth, tool).item() for estimate in (right, faded, ghost)]
     assert costs[0] == pytest.approx(np.log(CONTRAST_FLOOR)) and costs[1] == pytest.approx(costs[2]) and costs[1] > costs[0] + 1
+    of_ghosts = [log_contrast_error(estimate, truth, tool, ghost_share=1.0).item() for estimate in (right, faded, ghost)]
+    assert of_ghosts[0] == pytest.approx(of_ghosts[1]) and of_ghosts[2] - of_ghosts[0] == pytest.approx(2 * (costs[2] - costs[0]))
     truth[0, :, 40:] = 4.0
     assert edges(truth)[0, 5].nonzero().flatten().tolist() == [39, 40] and edges(truth).max() == 1
 
