@@ -93,6 +93,7 @@ def test_a_draw_depends_on_the_clips_alone(bank):
     assert not torch.equal(both.windows, draw(range(2), 4).windows)
 
 
+@pytest.mark.slow
 def test_the_risk_of_the_refiner_is_its_true_error(tmp_path):
     run = simulate(dataclasses.replace(SCENE, size=(128, 128), frames=10, correlation=0.2, quanta=60.0), 5)
     told = RunNoise(run.noise, 0.2, 1.0, 0.2, 0.0, 0.0, levels=(0.0,), variances=(1.0,))  # how well it is found out is another question
