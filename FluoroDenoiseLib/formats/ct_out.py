@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedCTImageStorage
 
 from ..ct_volume import CtVolume

@@ -48,7 +48,7 @@ def started(place, *arguments, before=()):
     """The command, running in `place`."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen([sys.executable, *before, "-m", "FluoroDenoiseLib", *arguments], cwd=place, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+                            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
 
 
 def archive(place, out, *more, before=()):

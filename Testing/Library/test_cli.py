@@ -18,7 +18,6 @@ from FluoroDenoiseLib.model_folder import build_network, save_model
 from FluoroDenoiseLib.recipe import PretrainRecipe, recipe_to_dict
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = {**os.environ, "OMP_NUM_THREADS": "1"}  # tiny networks wait for each other's threads more than they compute
 TINY = PretrainRecipe(name="tiny", radius=1, widths=(8, 8), blocks=1, steps=2, batch=1, patch=32, warmup_steps=1,
                       checkpoint_every=1, precision="float32")
 
@@ -206,7 +205,7 @@ def test_an_interrupt_leaves_nothing_behind(model, tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "FluoroDenoiseLib", "denoise", str(source), str(tmp_path / "out" / "out.npy"),
          "--model", model, "--residual", str(tmp_path / "out" / "r.npy")],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUICK,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # a shell's background jobs are born deaf to interrupts
     for line in process.stdout:
         if "device:" in line:
@@ -223,7 +222,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(model, tmp_path):
     source = noisy_file(tmp_path / "in.npy")
     process = subprocess.Popen(
         [sys.executable, "-m", "FluoroDenoiseLib", "denoise", str(source), str(tmp_path / "out.npy"), "--model", model],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=QUICK)
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     errors = process.stderr.read()
     assert process.wait(timeout=300) == 0, errors

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import os
 import subprocess
 import sys
 
@@ -80,7 +79,7 @@ def assert_same_training(folder, other):
 
 def torchrun(folder, processes, out, *command):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command]
-    return subprocess.run(launch, cwd=folder, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run(launch, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.fixture

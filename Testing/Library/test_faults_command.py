@@ -65,7 +65,7 @@ def faulty_commands(model, source, target, **modes):
     counts = [f"{mode.replace('_', '-')}={count}" for mode, count in modes.items()]
     ended = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("faulty_commands.py")), str(model), str(source), str(target), *counts],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, timeout=3000,
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=3000,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     print(ended.stdout)

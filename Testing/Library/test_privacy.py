@@ -34,7 +34,7 @@ def seen(tmp_path_factory):
     path = os.pathsep.join([str(ROOT), str(PROGRAM.parent), os.environ.get("PYTHONPATH", "")])
     alone = may_be_alone()
     ended = subprocess.run([*(ALONE if alone else []), sys.executable, str(PROGRAM), str(home), str(told)], capture_output=True,
-                           env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+                           env={**os.environ, "PYTHONPATH": path})
     assert ended.returncode == 0, ended.stderr.decode(errors="replace")
     return SimpleNamespace(home=home, out=ended.stdout, err=ended.stderr, alone=alone, **json.loads(told.read_text()))
 

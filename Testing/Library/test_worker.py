@@ -25,7 +25,7 @@ class Client:
 
     def __init__(self):
         self.process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                                        stderr=subprocess.PIPE, text=True)
         self.events: Queue[dict | None] = Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
