@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -76,10 +77,12 @@ def crash(*arguments, **named):
 
 def by_command():
     """The exit code of every command."""
-    from FluoroDenoiseLib import cli, formats
+    from FluoroDenoiseLib import cli, formats, model_safety
     from FluoroDenoiseLib.training.adapt import Adaptation
 
     Adaptation._steps_in_time = lambda self, *_: 2
+    # The whole safety report, of less: it is what the report says that is searched here.
+    model_safety.QUICK = replace(model_safety.QUICK, doses=(40.0,), lag=1, speeds=(0, 8), flat=3)
     model = ["--model", "model", "--device", "cpu"]
     codes = {
         "denoise": cli.main(["denoise", "TYPED.dcm", "TYPED_out.dcm", *model, "--compare", "compare.png", "--residual", "removed.nrrd"]),
