@@ -141,7 +141,7 @@ def write_table(out):
     if rows["adapt"]:
         lines += [
             "## A shipped model adapted", "",
-            "Two runs of 16 frames of 256x256 each (the real one: 24 frames), judged by their truth on those runs and on two others "
+            "Two runs of 16 frames of 256x256 each (the real one: `docs/samples/still_2bm.tif`), judged by their truth on those runs and on two others "
             "of the same detector. Before -> after.", "",
             "| noise | model | steps | kept | estimated gain, dB | own: PSNR | near | contrast | others: PSNR | near | contrast |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
