@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+# numpy.median and percentile bring it in at their first call: too long a block in the middle of the work.
+import numpy.ma  # noqa: F401
 from slicer.i18n import tr as _
 
 from .job import PreviewJob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 import shiboken6
 import slicer
@@ -166,17 +167,25 @@ class qMRMLNodeComboBox(pythonqt.adapt(QtWidgets.QWidget)):
         return node
 
     def _accepts(self, node: object) -> bool:
-        known = any(map(node.IsA, self._types)) if self.showChildNodeTypes else node.GetClassName() in self._types
-        if not known or (node.GetHideFromEditors() and not self.showHidden):
-            return False
-        return all(node.GetAttribute(name) is not None and (value is None or node.GetAttribute(name) == value)
-                   for (class_name, name), value in self._attributes.items() if node.IsA(class_name))
+        return self._acceptance()(node)
+
+    def _acceptance(self) -> Callable[[object], bool]:
+        """Whether a node may be chosen; the properties are read here, once, since that costs more than to look at a node."""
+        children, hidden = self.showChildNodeTypes, self.showHidden
+
+        def accepts(node: object) -> bool:
+            known = any(map(node.IsA, self._types)) if children else node.GetClassName() in self._types
+            if not known or (node.GetHideFromEditors() and not hidden):
+                return False
+            return all(node.GetAttribute(name) is not None and (value is None or node.GetAttribute(name) == value)
+                       for (class_name, name), value in self._attributes.items() if node.IsA(class_name))
+
+        return accepts
 
     def _nodes(self) -> list:
         if self._scene is None:
             return []
-        nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
-        return [node for node in nodes if self._accepts(node)]
+        return list(filter(self._acceptance(), (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))))
 
     def _fill(self) -> None:
         nodes = self._nodes()
