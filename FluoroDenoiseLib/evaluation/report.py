@@ -100,13 +100,15 @@ def _row(
 ) -> Row:
     """frames: indices of those that were judged; estimate: what the method made of them."""
     if scene.clean is None:
-        found, late, ratio = score_without_truth(estimate, scene.span), NAN, NAN
+        found, late, near_late, ratio = score_without_truth(estimate, scene.span), NAN, NAN, NAN
     else:
         clean, discs = scene.clean[frames], None if scene.discs is None else scene.discs[frames]
         found = score(estimate, clean, scene.without_tools[frames], scene.near[frames], scene.span, discs)
-        late = psnr(estimate[frames >= LATE], clean[frames >= LATE], scene.span)
+        is_late, near = frames >= LATE, scene.near[frames]
+        late, near_late = (psnr(estimate[is_late], clean[is_late], scene.span, where) for where in (None, near[is_late]))
         ratio = _sigma_ratio(scene, noise)
-    return Row(scene.name, scene.seed, method, setting, **asdict(found), psnr_late=late, sigma_ratio=ratio, frames=len(frames), **measured)
+    return Row(scene.name, scene.seed, method, setting, **asdict(found), psnr_late=late, psnr_near_late=near_late, sigma_ratio=ratio,
+               frames=len(frames), **measured)
 
 
 def _sigma_ratio(scene: EvaluationScene, noise: NoiseEstimate) -> float:

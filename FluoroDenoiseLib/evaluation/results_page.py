@@ -47,16 +47,17 @@ move apart, a wire 2.4 px wide at 3.5 px a frame, 30 quanta a pixel, noise corre
 says what differs. **reference**: two rigid layers, white noise, 256x256, for which the best linear estimate is known.
 
 - PSNR in dB (standard deviation over seeds) and SSIM (Gaussian window of 1.5 px): over the range from the 0.1st to the 99.9th percentile
-  of the clean run. near tool: PSNR within 4 px. contrast: share of the tool's that is kept; discs: that of round tools alone.
+  of the clean run. near tool: PSNR within 4 px of it, in `reference` where it takes 5 % of the light or more. contrast: share of the tool's
+  that is kept; discs: that of round tools alone.
 - VIF: share of the visible information kept (Sheikh and Bovik 2006, pixel domain). NIQE: distance from clean X-ray pictures,
   lower is better; its model is our own, fitted on clean simulated frames, since that of photographs means little here: its values
   compare with each other only.
 - CPU s/frame: processor seconds over all cores; their ratios mean something, they themselves depend on the machine and what else it
   does. MB: working memory beyond what the process held. Speed proper is measured by `fluorodenoise benchmark`.
 - efficiency: mean square error of the best linear estimate, which is given the true motion and the true noise, over that of the
-  method; both ways beside the one that sees all frames, causal beside the one that sees the past, from frame 10 on. tool given: beside
-  an estimate that is also given the tool's picture, which bounds it more strictly; one that is not given it has no prior for the tool, so a
-  method can be better there.
+  method; both ways beside the one that sees all frames, causal beside the one that sees the past, from frame 10 on, when a causal
+  method has something to remember. tool given: beside an estimate that is also given the tool's picture, which bounds it more
+  strictly; one that is not given it has no prior for the tool, so a method can be better there.
 """
 
 

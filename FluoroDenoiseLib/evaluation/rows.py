@@ -21,10 +21,11 @@ NAN = float("nan")
 class Row:
     """One method on one scene; nan where a number does not apply.
 
-    frames: how many were judged. psnr, psnr_near, contrast, disc_contrast, ssim, vif, niqe: see Score; psnr_late: PSNR of the
-    frames from LATE on. cpu_s: processor seconds a frame over all cores; wall_s: seconds a frame by the clock, which on a
-    GPU are its own; device: where. memory_mb: the most that was held beyond what was held before. sigma_ratio: the noise
-    that the methods were told, over the true one, at the median grey. weights: of our models, first digits of the SHA-256.
+    frames: how many were judged. psnr, psnr_near, contrast, disc_contrast, ssim, vif, niqe: see Score; psnr_late,
+    psnr_near_late: PSNR of the frames from LATE on, and near tools in them. cpu_s: processor seconds a frame over all cores;
+    wall_s: seconds a frame by the clock, which on a GPU are its own; device: where. memory_mb: the most that was held beyond
+    what was held before. sigma_ratio: the noise that the methods were told, over the true one, at the median grey. weights:
+    of our models, first digits of the SHA-256.
     """
 
     scene: str
@@ -41,6 +42,7 @@ class Row:
     disc_contrast: float = NAN
     niqe: float = NAN
     psnr_late: float = NAN
+    psnr_near_late: float = NAN
     wall_s: float = NAN
     memory_mb: float = NAN
     frames: int = 0
@@ -53,7 +55,7 @@ class Row:
         return self.scene, self.seed, self.method, self.weights
 
 
-MEASURED = ("psnr", "psnr_near", "contrast", "disc_contrast", "ssim", "vif", "niqe", "psnr_late", "cpu_s", "wall_s", "memory_mb")
+MEASURED = ("psnr", "psnr_near", "contrast", "disc_contrast", "ssim", "vif", "niqe", "psnr_late", "psnr_near_late", "cpu_s", "wall_s", "memory_mb")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Summary:
     vif: float
     niqe: float
     psnr_late: float
+    psnr_near_late: float
     cpu_s: float
     wall_s: float
     memory_mb: float
@@ -154,8 +157,8 @@ def efficiency_table(summaries: Sequence[Summary]) -> str:
     known = [one for one in summaries if one.efficiency == one.efficiency or one.efficiency_causal == one.efficiency_causal]
     if not known:
         return ""
-    head = ("scene", "method", "PSNR", "efficiency both ways", "tool given", "PSNR from frame 10 on", "efficiency causal", "tool given")
-    measures = ("psnr", "efficiency", "efficiency_given", "psnr_late", "efficiency_causal", "efficiency_causal_given")
+    head = ("scene", "method", "PSNR", "efficiency both ways", "tool given", "PSNR from frame 10 on", "near tool", "efficiency causal", "tool given")
+    measures = ("psnr", "efficiency", "efficiency_given", "psnr_late", "psnr_near_late", "efficiency_causal", "efficiency_causal_given")
     return markdown([head, *((one.scene, one.method, *(_number(getattr(one, name), 2) for name in measures)) for one in known)])
 
 

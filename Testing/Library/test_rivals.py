@@ -145,6 +145,18 @@ def test_without_a_truth_only_niqe_is_told_and_rivals_take_their_middle_setting(
     assert "clinic" in table(summarise([row])) and "nan" not in table(summarise([row]))
 
 
+def test_late_frames_are_also_judged_by_themselves_and_near_tools(scene):
+    whole = np.concatenate([scene.clean, scene.clean, scene.clean[:3]])  # 15 frames: judged are 2 to 12, late 10 to 12
+    near, wrong = np.zeros(whole.shape, bool), np.full(whole.shape, 4.0)
+    near[:, :, 16:26] = True
+    wrong[10:], wrong[10:, :, 16:26] = 2.0, 1.0
+    long = EvaluationScene("wave", 0, whole + wrong, whole, whole, near, LAW)
+    row = next(evaluate([], [long], CPU, rivals=[RIVALS[0]], noise="true"))
+    decibels = lambda error: 20 * math.log10(long.span) - 10 * math.log10(error)
+    assert row.psnr_near_late == pytest.approx(decibels(1)) and row.psnr_near == pytest.approx(decibels((8 * 16 + 3) / 11))
+    assert row.psnr_late == pytest.approx(decibels((38 * 4 + 10) / 48))
+
+
 def test_efficiency_is_the_share_of_what_the_oracle_reaches():
     known = dict(setting="", psnr_near=1.0, contrast=1.0, ssim=1.0, cpu_s=0.1, sigma_ratio=1.0, frames=16)
     levels = {"ours": (37.0, 38.0), "oracle, past frames": (41.0, 41.0), "oracle, all frames": (40.0, 42.0),
