@@ -80,6 +80,7 @@ def test_frames_that_judge_are_not_learned_from(bank):
     assert held_out and training and not training & held_out
 
 
+@pytest.mark.slow
 def test_of_many_runs_whole_runs_are_held_out(run, tmp_path):
     runs = [run.noisy, run.noisy[::-1], np.roll(run.noisy, 5, 1), np.roll(run.noisy, 9, 2), np.roll(run.noisy, 20, 2)]
     many = PerturbedBank(understood_runs(runs), tmp_path, STEP)

@@ -69,6 +69,7 @@ def rows(text):
     return {what: int(count) for what, count in re.findall(r"^  (done|already there|failed|in all) +(\d+)", text, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_two_processes_share_an_archive_and_give_one_table(place):
     shared = archive(place, "shared", before=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
     out, err = shared.communicate()

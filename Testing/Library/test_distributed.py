@@ -92,6 +92,7 @@ def workplace(tmp_path, runs):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_twice_the_batch(workplace, runs):
     done = torchrun(workplace, 2, "out", "process.py", "out")
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from test_dicom_privacy import FIELDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("canary_program.py")
+pytestmark = pytest.mark.slow
 NAMES = (b"CANARY", b"19010203")
 TYPED = b"TYPED"
 ALONE = ["unshare", "-rn"]
