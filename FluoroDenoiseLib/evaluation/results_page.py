@@ -56,7 +56,8 @@ says what differs. **reference**: two rigid layers, white noise, 256x256, for wh
   does. MB: working memory beyond what the process held. Speed proper is measured by `fluorodenoise benchmark`.
 - efficiency: mean square error of the best linear estimate, which is given the true motion and the true noise, over that of the
   method; both ways beside the one that sees all frames, causal beside the one that sees the past, from frame 10 on, when a causal
-  method has something to remember. tool given: beside an estimate that is also given the tool's picture, which bounds it more
+  method has something to remember; the tool of `reference` then moves against the background by 1.2 px a frame on average, before by
+  3.3, which also makes it easier for what remembers. tool given: beside an estimate that is also given the tool's picture, which bounds it more
   strictly; one that is not given it has no prior for the tool, so a method can be better there.
 """
 
